@@ -1,0 +1,33 @@
+# `make demo` and `make test` are all a fresh Debian 12 with Python 3.11 and make needs.
+VENV ?= .venv
+PY   := $(VENV)/bin/python
+PYTHON ?= python3
+
+.PHONY: demo test check bench install clean
+
+demo: $(VENV)/.installed
+	$(VENV)/bin/hafsm demo
+
+test: $(VENV)/.installed
+	$(PY) -m pytest
+
+check: $(VENV)/.installed
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+bench: $(VENV)/.installed
+	$(PY) -m tests.bench
+
+install: $(VENV)/.installed
+
+# Debian's python3 comes without ensurepip unless python3-venv is there; virtualenv from PyPI or apt fills in.
+$(VENV)/.installed: pyproject.toml
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV) 2>/dev/null || $(PYTHON) -m virtualenv $(VENV) \
+	  || { rm -rf $(VENV); apt-get update -qq && apt-get install -y -qq python3-venv && $(PYTHON) -m venv $(VENV); }
+	$(PY) -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
