@@ -5,12 +5,15 @@ The words are ipvsadm's: a virtual *service* has *destinations* (real servers) w
 
 from __future__ import annotations
 
+import hashlib
 from enum import Enum
+
+import msgspec
 
 from hafsm.core.settings import Forwarding, Value, VirtualService
 
 
-class ServiceEntry(Value):
+class ServiceEntry(Value, frozen=True):
     """A virtual service as the kernel holds it, without its destinations."""
 
     protocol: str
@@ -28,7 +31,7 @@ class ServiceEntry(Value):
         return f"fwm:{self.mark}" if self.protocol == "fwm" else f"{self.protocol}:{self.address}:{self.port}"
 
 
-class DestinationEntry(Value):
+class DestinationEntry(Value, frozen=True):
     """A real server as the kernel holds it."""
 
     address: str
@@ -43,7 +46,7 @@ class DestinationEntry(Value):
         return f"{self.address}:{self.port}"
 
 
-class TableEntry(Value):
+class TableEntry(Value, frozen=True):
     """One virtual service with its destinations, in the order of the kernel or of the configuration."""
 
     service: ServiceEntry
@@ -61,7 +64,7 @@ class Verb(Enum):
     DELETE_DESTINATION = "delete destination"  # -d
 
 
-class Operation(Value):
+class Operation(Value, frozen=True):
     """One IPVS netlink request."""
 
     verb: Verb
@@ -76,7 +79,9 @@ class Operation(Value):
 
 
 def service_entry(service: VirtualService) -> ServiceEntry:
-    """The kernel's side of a configured service."""
+    """The kernel's side of a configured service, without what it would not keep: a mask of all ones, or one that no
+    persistence needs."""
+    kept = service.persistent_s and service.netmask not in ("255.255.255.255", "128")
     return ServiceEntry(
         protocol=service.protocol,
         address=service.address,
@@ -84,16 +89,16 @@ def service_entry(service: VirtualService) -> ServiceEntry:
         mark=service.mark,
         scheduler=service.scheduler,
         persistent_s=service.persistent_s,
-        netmask=service.netmask,
+        netmask=service.netmask if kept else "",
     )
 
 
 def difference(wanted: tuple[TableEntry, ...], seen: tuple[TableEntry, ...]) -> tuple[Operation, ...]:
     """The operations that turn `seen` into `wanted`.
 
-    Within a service everything is added or edited before anything is deleted, so that a service that has a server before
-    and after never has none in between (ldirectord adds the real server before it removes the fallback, for the same
-    reason). Services nobody wants are deleted last. `seen` holds only services that are ours to touch.
+    Within a service everything is added or edited before anything is deleted, so that a service that has a server
+    before and after never has none in between (ldirectord adds the real server before it removes the fallback, for the
+    same reason). Services nobody wants are deleted last. `seen` holds only services that are ours to touch.
     """
     operations: list[Operation] = []
     before = {entry.service.key: entry for entry in seen}
@@ -140,3 +145,12 @@ def apply(operations: tuple[Operation, ...], table: tuple[TableEntry, ...]) -> t
                     destinations[operation.destination.key] = operation.destination
                 entries[key] = TableEntry(service=entry.service, destinations=tuple(destinations.values()))
     return tuple(entries.values())
+
+
+def digest(table: tuple[TableEntry, ...]) -> str:
+    """SHA-256 of the table's content, whatever its order: equal tables have equal digests on every machine."""
+    canonical = sorted(
+        (TableEntry(service=e.service, destinations=tuple(sorted(e.destinations, key=lambda d: d.key))) for e in table),
+        key=lambda e: e.service.key,
+    )
+    return hashlib.sha256(msgspec.json.encode(canonical)).hexdigest()

@@ -1,6 +1,6 @@
 """What the core is told about the cluster: plain frozen values, filled by `hafsm.config`, recorded in every journal.
 
-Times are integer nanoseconds. Addresses are canonical text, checked where the files are read. No secret ever stands here.
+Times are integer nanoseconds. Addresses are canonical text, checked where the files are read. No secret stands here.
 """
 
 from __future__ import annotations
@@ -40,10 +40,29 @@ class ResourceKind(Enum):
     IPVS = "ipvs"
     """`ldirectord` or `ldirectord::FILE`: done natively."""
     SCRIPT = "script"
-    """Any other word: a resource script or a systemd unit."""
+    """Any other word: a resource script, an OCF agent or a systemd unit."""
+    ANNOUNCE = "announce"
+    """`SendArp::IP/IFACE`: tells a segment where an address is that another resource holds."""
+    MAIL = "mail"
+    """`MailTo::ADDRESS,ADDRESS::SUBJECT`."""
+    SYNC = "sync"
+    """`LVSSyncDaemonSwap::ROLE`: the kernel's own daemon that carries connections to the other director."""
 
 
-class Address(Value):
+class SyncRole(Enum):
+    """What a director's IPVS sync daemon does."""
+
+    MASTER = "master"
+    """Sends the connections of this director."""
+    BACKUP = "backup"
+    """Learns those of the other one; haresources says `slave`."""
+
+    def other(self) -> SyncRole:
+        """The role of the other director."""
+        return SyncRole.BACKUP if self is SyncRole.MASTER else SyncRole.MASTER
+
+
+class Address(Value, frozen=True):
     """A virtual IP as haresources writes it."""
 
     ip: str
@@ -59,7 +78,20 @@ class Address(Value):
         return f"{self.ip}/{self.prefix}" + (f" ({self.label or self.interface})" if self.interface else "")
 
 
-class Resource(Value):
+class SyncDaemon(Value, frozen=True):
+    """The kernel's IPVS sync daemon in one role."""
+
+    role: SyncRole
+    interface: str = "eth0"
+    """Where it sends and hears multicast; the default is ipvsadm's."""
+    sync_id: int = 0
+    """0 to 255; a backup hears masters of the same number, with 0 those of any."""
+
+    def __str__(self) -> str:
+        return f"IPVS sync daemon as {self.role.value} on {self.interface}, id {self.sync_id}"
+
+
+class Resource(Value, frozen=True):
     """One word of a haresources line."""
 
     kind: ResourceKind
@@ -70,9 +102,13 @@ class Resource(Value):
     script: str = ""
     """Set for SCRIPT: the name, without arguments."""
     arguments: tuple[str, ...] = ()
+    announced: Address | None = None
+    """Set for ANNOUNCE; the address itself belongs to another resource."""
+    sync: SyncDaemon | None = None
+    """Set for SYNC: what runs while this node holds the group; the other role while it does not."""
 
 
-class Group(Value):
+class Group(Value, frozen=True):
     """A line of haresources: resources started in this order and stopped in reverse."""
 
     key: str
@@ -99,7 +135,7 @@ class CheckKind(Enum):
     ALWAYS_DOWN = "off"
 
 
-class CheckSpec(Value):
+class CheckSpec(Value, frozen=True):
     """One thing to check. Two real servers with equal specs share one check (ldirectord's rule)."""
 
     kind: CheckKind
@@ -121,7 +157,7 @@ class CheckSpec(Value):
         return f"{self.kind.value} {self.address}:{self.port}"
 
 
-class RealServer(Value):
+class RealServer(Value, frozen=True):
     """A `real=` or `fallback=` line."""
 
     address: str
@@ -140,7 +176,7 @@ class RealServer(Value):
         return f"{self.address}:{self.port}"
 
 
-class VirtualService(Value):
+class VirtualService(Value, frozen=True):
     """A `virtual=` section."""
 
     protocol: str
@@ -165,14 +201,14 @@ class VirtualService(Value):
         return f"fwm:{self.mark}" if self.protocol == "fwm" else f"{self.protocol}:{self.address}:{self.port}"
 
 
-class PingNode(Value):
+class PingNode(Value, frozen=True):
     """A `ping` or `ping_group` line: alive while any of its hosts answers."""
 
     name: str
     hosts: tuple[str, ...]
 
 
-class Settings(Value):
+class Settings(Value, frozen=True):
     """All the core knows that does not happen."""
 
     me: NodeName
@@ -196,6 +232,6 @@ class Settings(Value):
     script_timeout_ns: int = 60 * SECOND
     """Deadline of a resource script's start or stop."""
     lease_ns: int = 0
-    """How long the kernel keeps a VIP that nobody renews; whole seconds, never longer than deadtime unless that is under 1 s."""
+    """How long the kernel keeps a VIP that nobody renews; whole seconds, at least 1, otherwise at most deadtime."""
     flags: tuple[str, ...] = ()
     """Behaviour flags: an old journal replays with the flags it was recorded with."""

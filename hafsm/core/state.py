@@ -1,0 +1,316 @@
+"""Everything the core remembers between two events.
+
+`State` is the only mutable value, and only inside one `step`: `step` copies it first and never touches its argument.
+All else is frozen and replaced. Times are nanoseconds of CLOCK_BOOTTIME; 0 means "not set".
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import msgspec
+
+from hafsm.core.actions import ScriptVerb
+from hafsm.core.ipvs import Operation, TableEntry
+from hafsm.core.machines import GroupState, Handover, NodeState, Phase, RealState
+from hafsm.core.settings import Address, CheckSpec, NodeName, ResourceKind, Settings, Value
+
+
+class Holding(Enum):
+    """Which sets of groups a director holds, seen from this one (heartbeat's `rsc_hold`).
+
+    LOCAL: the groups whose preferred node is this one. FOREIGN: the peer's. An empty set can be held all the same.
+    """
+
+    NONE = "none"
+    LOCAL = "local"
+    FOREIGN = "foreign"
+    ALL = "all"
+
+    def plus(self, other: Holding) -> Holding:
+        return _BY_BITS[_BITS[self] | _BITS[other]]
+
+    def minus(self, other: Holding) -> Holding:
+        return _BY_BITS[_BITS[self] & ~_BITS[other]]
+
+    def both(self, other: Holding) -> Holding:
+        return _BY_BITS[_BITS[self] & _BITS[other]]
+
+    def covers(self, other: Holding) -> bool:
+        return _BITS[self] & _BITS[other] == _BITS[other]
+
+    def mirror(self) -> Holding:
+        """The same sets, seen from the other director."""
+        return _MIRROR[self]
+
+
+_BITS = {Holding.NONE: 0, Holding.LOCAL: 1, Holding.FOREIGN: 2, Holding.ALL: 3}
+_BY_BITS = tuple(_BITS)
+_MIRROR = {
+    Holding.NONE: Holding.NONE,
+    Holding.LOCAL: Holding.FOREIGN,
+    Holding.FOREIGN: Holding.LOCAL,
+    Holding.ALL: Holding.ALL,
+}
+
+
+class LinkView(Value, frozen=True):
+    """One heartbeat link to the peer."""
+
+    heard_at: int = 0
+    up: bool = False
+
+
+class Peer(Value, frozen=True):
+    """The other director, as far as this one knows."""
+
+    name: NodeName
+    state: NodeState = NodeState.INIT
+    generation: int = 0
+    sequence: int = 0
+    """Highest sequence number seen in this generation."""
+    missing: tuple[int, ...] = ()
+    """Sequence numbers below `sequence` that never came, asked for again."""
+    ask_again_at: int = 0
+    heard_at: int = 0
+    """Last new status message; 0: never heard."""
+    status: str = ""
+    deadtime_ns: int = 0
+    """How long it wants to be waited for."""
+    links: tuple[LinkView, ...] = ()
+    stable: bool = False
+    starting: bool = False
+    """Said `starting` and did not report itself stable since."""
+    holds: Holding = Holding.NONE
+    """In this node's terms."""
+    report_sequence: int = 0
+    """Sequence of the newest `resource` message obeyed; older ones that come late are not."""
+    healed: bool = False
+    """Back after a partition, and not yet stable: who keeps what is open."""
+    farewell: bool = False
+    """It said goodbye in this generation; what it still sends does not bring it back."""
+    nodes_answered: bool = False
+    """Answered `reqnodes` in this generation."""
+    pings: int = -1
+    """Ping nodes it sees (ipfail); -1: it did not say."""
+
+
+class PingView(Value, frozen=True):
+    """A ping node or ping group."""
+
+    name: str
+    heard_at: int = 0
+    alive: bool = False
+
+
+class GroupView(Value, frozen=True):
+    """A line of haresources on this node."""
+
+    state: GroupState
+    position: int
+    """Index of the resource in progress; when stopping it goes down to -1."""
+    action: int = 0
+    """Id of the action in flight; 0: none."""
+    verb: ScriptVerb | None = None
+    """What that action asks of a script."""
+    deadline: int = 0
+    """Of the action in flight, or when to try again."""
+    attempts: int = 0
+    """Failed stops of the resource at `position`."""
+    cautious: bool = False
+    """Stopping what an earlier life may have left: ask for the status first."""
+    failure: str = ""
+    """Why the last start failed."""
+    retry_at: int = 0
+
+
+class RealView(Value, frozen=True):
+    """A real server in one virtual service."""
+
+    service: int
+    """Index into `Settings.services`."""
+    real: int
+    """Index into that service's `reals`."""
+    check: int
+    """Index into `State.checks`; -1: not checked (`on`, `off`)."""
+    state: RealState = RealState.REMOVED
+    failures: int = 0
+    """Failed checks in a row."""
+    since: int = 0
+    detail: str = "not checked yet"
+
+
+class IpvsView(Value, frozen=True):
+    """The kernel's IPVS table as far as it is ours."""
+
+    known: bool = False
+    """Observed at least once in this life."""
+    seen: tuple[TableEntry, ...] = ()
+    pending: int = 0
+    """Id of the ProgramIpvs in flight."""
+    operations: tuple[Operation, ...] = ()
+    """What that action carries."""
+    deadline: int = 0
+    retry_at: int = 0
+    trouble: str = ""
+    """What the kernel refused last; empty when all is as wanted."""
+
+
+class State(msgspec.Struct, kw_only=True, gc=False):
+    """See the module."""
+
+    settings: Settings
+    number: int = 0
+    """Events folded so far; the number of the last one."""
+    now: int = 0
+    due: int = 0
+    """When the core wants a `DeadlinePassed` if nothing happens before; 0: never."""
+    next_action: int = 1
+
+    # this life
+    started_at: int = 0
+    same_boot: bool = False
+    generation: int = 0
+    sequence: int = 0
+    """Last sequence number sent."""
+    node: NodeState = NodeState.INIT
+    phase: Phase = Phase.WAITING
+    joined_at: int = 0
+    """When `starting` was said."""
+    nodes_asked_at: int = 0
+    """First `reqnodes` of this join."""
+    nodes_ask_again_at: int = 0
+    beat_at: int = 0
+    """When the next status message is due."""
+    beats: int = 0
+
+    # who holds what
+    mine: Holding = Holding.NONE
+    reported: Holding = Holding.NONE
+    reported_stable: bool = False
+    handover: Handover = Handover.IDLE
+    handover_set: Holding = Holding.NONE
+    handover_deadline: int = 0
+    remind_at: int = 0
+    """When a living peer that does not call itself stable is asked again."""
+    failback_due: bool = False
+    failback_again_at: int = 0
+    failed_away_at: int = 0
+    """When a group that would not start was last offered to the peer."""
+    stop_deadline: int = 0
+    stop_reason: str = ""
+
+    peer: Peer | None = None
+    fence_action: int = 0
+    fence_deadline: int = 0
+    """Of the FenceNode in flight, or when to try again."""
+
+    pings: tuple[PingView, ...] = ()
+    giving_up: Holding = Holding.NONE
+    """ipfail: what is given away at `give_up_at`."""
+    give_up_at: int = 0
+    gave_for_pings: bool = False
+    """The own set went to the peer because it saw more ping nodes."""
+    fetch_home_at: int = 0
+    """When it is asked back."""
+    count_again_at: int = 0
+    """ipfail: when the number of ping nodes seen is sent next; 0: no need."""
+
+    groups: tuple[GroupView, ...] = ()
+    held: tuple[Address, ...] = ()
+    """VIPs that were added and not asked to be removed, in that order."""
+    renew_at: int = 0
+    renew_action: int = 0
+    observe_at: int = 0
+    observe_action: int = 0
+
+    checks_plan: int = 0
+    checks: tuple[CheckSpec, ...] = ()
+    watchers: tuple[tuple[int, ...], ...] = ()
+    """For each check, the indexes into `reals` that depend on it."""
+    reals: tuple[RealView, ...] = ()
+    ipvs: IpvsView = IpvsView()
+
+    refused: tuple[tuple[str, int], ...] = ()
+    """Datagrams counted and not obeyed, by reason, sorted."""
+    journal_trouble: str = ""
+    reload_trouble: str = ""
+
+
+def initial(settings: Settings) -> State:
+    """The state before the first event."""
+    others = [name for name in settings.nodes if name != settings.me]
+    peer = None
+    if others:
+        peer = Peer(name=others[0], links=tuple(LinkView() for _ in settings.links), deadtime_ns=settings.deadtime_ns)
+    return State(
+        settings=settings,
+        peer=peer,
+        pings=tuple(PingView(name=ping.name) for ping in settings.pings),
+    )
+
+
+def group_set(state: State, index: int) -> Holding:
+    """The set a group belongs to."""
+    return Holding.LOCAL if state.settings.groups[index].preferred == state.settings.me else Holding.FOREIGN
+
+
+def has_groups(state: State, holding: Holding) -> bool:
+    """Whether any group is in these sets."""
+    return holding is not Holding.NONE and any(
+        holding.covers(group_set(state, index)) for index in range(len(state.settings.groups))
+    )
+
+
+def wants_group(state: State, index: int) -> bool:
+    """Whether this node shall run the group now."""
+    return state.mine.covers(group_set(state, index))
+
+
+def groups_settled(state: State) -> bool:
+    """No group is starting or stopping, and each is where it is wanted (or failed)."""
+    for index, group in enumerate(state.groups):
+        if group.state is GroupState.STARTED:
+            if not wants_group(state, index):
+                return False
+        elif group.state is GroupState.STOPPED:
+            if wants_group(state, index):
+                return False
+        elif group.state is not GroupState.FAILED:
+            return False
+    return True
+
+
+def is_stable(state: State) -> bool:
+    """This node expects no more changes, and no hand-over is agreed."""
+    return state.phase is Phase.STABLE and state.handover is Handover.IDLE and groups_settled(state)
+
+
+def reports_stable(state: State) -> bool:
+    """What `isstable` says: an offer alone, made or accepted, has changed nothing yet."""
+    undecided = state.handover in (Handover.IDLE, Handover.ASKED, Handover.OFFERED)
+    return state.phase is Phase.STABLE and undecided and groups_settled(state)
+
+
+def both_stable(state: State) -> bool:
+    """A hand-over may begin."""
+    peer = state.peer
+    return peer is not None and peer.state is not NodeState.DEAD and peer.stable and is_stable(state)
+
+
+def ipvs_wanted(state: State) -> bool:
+    """Whether the virtual services belong into this kernel's table: some group is at or past its `ldirectord`.
+
+    A group that starts counts from the moment its turn has come; one that stops until its turn has come.
+    """
+    for group, settings in zip(state.groups, state.settings.groups, strict=True):
+        for index, resource in enumerate(settings.resources):
+            if resource.kind is not ResourceKind.IPVS:
+                continue
+            if group.state is GroupState.STARTED:
+                return True
+            if group.state is GroupState.STARTING and group.position >= index:
+                return True
+            if group.state is GroupState.STOPPING and group.position > index:
+                return True
+    return False

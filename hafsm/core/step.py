@@ -1,0 +1,290 @@
+"""`step(state, event) -> Decision`: the whole of what hafsm decides, as one pure function.
+
+Order within a step: a freeze is noticed first; then the event is folded; then everything whose time has come (an event
+in the socket's queue counts before the silence that it ends); then what follows from both, until nothing moves; last
+the report to the peer.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from hafsm.core import balance, groups, handover, ipfail, membership, standby
+from hafsm.core.actions import Exit, ProgramIpvs, RemoveAddress
+from hafsm.core.events import (
+    ActionFinished,
+    CheckerLost,
+    ChecksReported,
+    DaemonStarted,
+    DatagramsRefused,
+    DeadlinePassed,
+    Event,
+    HeartbeatReceived,
+    JournalLagged,
+    JournalTroubled,
+    KernelObserved,
+    LinkChanged,
+    MessageReceived,
+    PingAnswered,
+    ReloadRefused,
+    ServicesReloaded,
+    StandbyRequested,
+    StopRequested,
+    TakeoverRequested,
+)
+from hafsm.core.ipvs import difference
+from hafsm.core.machines import NODE, NodeState, Phase
+from hafsm.core.state import Holding, State
+from hafsm.core.turn import Decision, Turn, seconds
+from hafsm.errors import InvariantError
+
+MOVES_LIMIT = 100
+"""More moves than this in one step mean two rules that undo each other."""
+
+
+def step(state: State, event: Event) -> Decision:
+    """Fold one event. `state` is left as it was.
+
+    Raises `InvariantError` for an event that cannot be: time running backwards, or a rule that contradicts another.
+    """
+    if event.at < state.now:
+        raise InvariantError(f"event {state.number + 1} is stamped {event.at}, before {state.now}")
+    turn = Turn(state, event.at)
+    if not isinstance(event, DaemonStarted):
+        if state.phase is Phase.GONE:
+            return turn.decision()
+        if event.at - state.now > state.settings.lease_ns and _woke(turn, event.at - state.now):
+            return turn.decision()
+    _fold(turn, event)
+    if turn.count_pings:
+        ipfail.send_count(turn)
+    if event.at >= state.due:
+        _pass_time(turn)
+    moves = 0
+    while turn.moved:
+        turn.moved = False
+        groups.advance(turn)
+        balance.reconcile(turn)
+        handover.progress(turn)
+        moves += 1
+        if moves > MOVES_LIMIT:
+            raise InvariantError(f"event {turn.state.number}: the rules do not come to rest")
+    if moves or event.at >= state.due:
+        membership.remind(turn)
+        ipfail.fetch_home(turn)
+    if moves or turn.report_now:
+        standby.report(turn)
+    turn.state.due = next_deadline(turn.state)
+    return turn.decision()
+
+
+def _fold(turn: Turn, event: Event) -> None:
+    match event:
+        case HeartbeatReceived():
+            if membership.heartbeat(turn, event):
+                handover.peer_renewed(turn)
+        case DeadlinePassed():
+            pass
+        case ChecksReported():
+            balance.checked(turn, event)
+        case PingAnswered():
+            if membership.ping_answered(turn, event):
+                ipfail.send_count(turn)
+        case MessageReceived():
+            _message(turn, event)
+        case ActionFinished():
+            _finished(turn, event)
+        case KernelObserved():
+            balance.observed(turn, event)
+        case DaemonStarted():
+            _started(turn, event)
+        case StopRequested():
+            handover.stop(turn, event.by)
+        case StandbyRequested():
+            standby.requested(turn, event)
+        case TakeoverRequested():
+            standby.takeover_requested(turn, event)
+        case ServicesReloaded():
+            balance.reloaded(turn, event)
+        case ReloadRefused():
+            turn.state.reload_trouble = event.detail
+            turn.say(f"ldirectord.cf was not taken, the last good one stays: {event.detail}")
+        case CheckerLost():
+            turn.say(f"checker {event.worker} was lost and is replaced: {event.detail}")
+        case LinkChanged():
+            name = turn.state.settings.links[event.link]
+            turn.say(f"sending on {name} " + ("works again" if event.working else f"fails: {event.detail}"))
+        case DatagramsRefused():
+            counts = dict(turn.state.refused)
+            for reason, count in event.counts:
+                counts[reason] = counts.get(reason, 0) + count
+            turn.state.refused = tuple(sorted(counts.items()))
+        case JournalLagged():
+            turn.say(f"the journal took {seconds(event.waited_ns)}: event {event.number} did not wait for it")
+        case JournalTroubled():
+            turn.state.journal_trouble = event.detail
+            turn.say(f"journal: {event.detail}" if event.detail else "the journal is written again")
+
+
+def _started(turn: Turn, event: DaemonStarted) -> None:
+    """A new life: nothing of the last one is believed, what it left is stopped first."""
+    state = turn.state
+    fresh = State(
+        settings=state.settings,
+        number=state.number,
+        now=event.at,
+        next_action=state.next_action,
+        started_at=event.at,
+        same_boot=event.same_boot,
+        generation=event.generation,
+        beat_at=event.at,
+        peer=state.peer,
+        pings=state.pings,
+    )
+    turn.state = fresh
+    turn.say(f"hafsm {event.version} starts as {state.settings.me}, generation {event.generation}")
+    membership.beat(turn)
+    balance.observe(turn)
+    balance.plan(turn, fresh.settings.services)
+    groups.prepare(turn)
+
+
+def _woke(turn: Turn, gap: int) -> bool:
+    """The machine or the daemon stood still for longer than the lease; True if this life has to end."""
+    state = turn.state
+    settings = state.settings
+    if state.mine is Holding.NONE and gap <= settings.deadtime_ns:
+        # Nothing was promised meanwhile: only the others' silence must not be held against them.
+        if state.peer is not None and state.peer.heard_at:
+            turn.change_peer(heard_at=state.now)
+        state.pings = tuple(replace(ping, heard_at=state.now) for ping in state.pings)
+        turn.say(f"stood still for {seconds(gap)}")
+        return False
+    turn.say(
+        f"stood still for {seconds(gap)} (lease {seconds(settings.lease_ns)}): "
+        f"releasing {state.mine.value} resources and starting anew"
+    )
+    for group in settings.groups:
+        for resource in group.resources:
+            if resource.address is not None:
+                turn.do(RemoveAddress, address=resource.address)
+    operations = difference((), state.ipvs.seen)
+    if operations:
+        turn.do(ProgramIpvs, operations=operations)
+    state.mine = Holding.NONE
+    state.held = ()
+    state.node = NODE.fire(state.node, "woke")
+    state.phase = Phase.GONE
+    state.due = 0
+    turn.do(Exit, reason=f"stood still for {seconds(gap)}", restart=True)
+    return True
+
+
+def _message(turn: Turn, event: MessageReceived) -> None:
+    news = membership.message(turn, event)
+    if news is membership.News.STALE:
+        return
+    if news is membership.News.HEALED:
+        handover.peer_renewed(turn)
+    match event.kind:
+        case "NS_rexmit":
+            membership.resend(turn, event)
+        case "NS_nak_rexmit":
+            membership.refused(turn, event)
+        case "shutdone" | "NS_goodbye":
+            membership.farewell(turn)
+            word = "its supervisor says it crashed" if event.kind == "NS_goodbye" else "said goodbye"
+            handover.peer_died(turn, f"{event.node} {word} and has released everything", released=True)
+        case "num_ping_nodes" | "you_are_dead" | "abort_giveup":
+            ipfail.message(turn, event)
+        case _:
+            handover.message(turn, event)
+
+
+def _finished(turn: Turn, event: ActionFinished) -> None:
+    state = turn.state
+    if event.action == state.ipvs.pending:
+        balance.programmed(turn, event)
+    elif event.action == state.renew_action:
+        groups.renewed(turn, event)
+    elif event.action == state.observe_action:
+        balance.observation_failed(turn, event)
+    elif event.action == state.fence_action:
+        if membership.fenced(turn, event):
+            handover.take_over(turn, "")
+    elif not groups.finished(turn, event) and event.outcome.value != "done":
+        turn.say(f"action {event.action} {event.outcome.value}: {event.detail}")
+
+
+def _pass_time(turn: Turn) -> None:
+    """Everything whose deadline has come."""
+    state = turn.state
+    membership.beat(turn)
+    peer = state.peer
+    if peer is not None:
+        sentence = membership.silence(turn)
+        if sentence:
+            handover.peer_died(turn, sentence, released=False)
+        membership.ask_for_missing(turn)
+        membership.watch_links(turn)
+        if state.fence_deadline and state.now >= state.fence_deadline:
+            membership.fence(turn)
+        standby.overdue(turn)
+        if peer.state is not NodeState.DEAD and state.phase is Phase.WAITING:
+            turn.moved = turn.moved or state.now >= state.nodes_ask_again_at > 0
+        if state.failback_due and state.now >= state.failback_again_at:
+            turn.moved = True
+    if membership.pings_silent(turn):
+        ipfail.send_count(turn)
+    ipfail.give_up(turn)
+    handover.answer_overdue(turn)
+    handover.stop_overdue(turn)
+    balance.pass_deadlines(turn)
+    groups.pass_deadlines(turn)
+    groups.renew(turn)
+
+
+def next_deadline(state: State) -> int:
+    """The nearest of all deadlines; 0: none, the daemon has ended or not begun."""
+    if state.phase is Phase.GONE or not state.generation:
+        return 0
+    nearest = state.beat_at
+    peer = state.peer
+    if peer is not None and peer.state is not NodeState.DEAD:
+        nearest = min(nearest, _peer_deadline(state))
+    for ping in state.pings:
+        if ping.alive:
+            nearest = min(nearest, ping.heard_at + state.settings.deadping_ns)
+    for group in state.groups:
+        due = groups.next_deadline(group)
+        if due:
+            nearest = min(nearest, due)
+    for due in (
+        state.observe_at,
+        state.renew_at,
+        state.ipvs.deadline,
+        state.ipvs.retry_at,
+        state.fence_deadline,
+        state.handover_deadline,
+        state.give_up_at,
+        state.fetch_home_at,
+        state.remind_at,
+        state.stop_deadline,
+    ):
+        if due and due < nearest:
+            nearest = due
+    due = handover.join_deadline(state)
+    return min(nearest, due) if due else nearest
+
+
+def _peer_deadline(state: State) -> int:
+    peer = state.peer
+    assert peer is not None, "asked only with a peer"
+    nearest = membership.silence_deadline(state)
+    if peer.missing:
+        nearest = min(nearest, peer.ask_again_at)
+    if state.phase is Phase.WAITING and state.nodes_ask_again_at:
+        nearest = min(nearest, state.nodes_ask_again_at)
+    if state.failback_due and peer.stable:
+        nearest = min(nearest, max(state.failback_again_at, state.now + handover.FAILBACK_AGAIN_NS))
+    return nearest

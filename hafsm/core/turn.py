@@ -1,0 +1,97 @@
+"""One step under construction: the private copy of the state, the actions so far, the sentences so far."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, NamedTuple
+
+from msgspec.structs import replace
+
+from hafsm.core.actions import Action, SendMessage
+from hafsm.core.state import Peer, State
+from hafsm.errors import InvariantError
+
+
+class Decision(NamedTuple):
+    """What `step` returns."""
+
+    state: State
+    actions: tuple[Action, ...]
+    reason: str
+    """One or more sentences with numbers; empty when nothing remarkable was decided."""
+
+
+class Turn:
+    """See the module."""
+
+    __slots__ = ("actions", "count_pings", "moved", "report_info", "report_now", "sentences", "state")
+
+    def __init__(self, state: State, at: int) -> None:
+        self.state = copy.copy(state)
+        self.state.number += 1
+        self.state.now = at
+        self.actions: list[Action] = []
+        self.sentences: list[str] = []
+        self.moved = False
+        """Something changed on which other parts may depend; `settle` has to look again."""
+        self.report_now = False
+        """Tell the peer what is held even if nothing changed."""
+        self.report_info = ""
+        self.count_pings = False
+        """The peer has just become stable: tell it how many ping nodes are seen here."""
+
+    def do(self, action: type[Any], /, **fields: Any) -> int:
+        """Decide an action; returns its id."""
+        identity = self.state.next_action
+        self.state.next_action = identity + 1
+        self.actions.append(action(id=identity, **fields))
+        return identity
+
+    def send(self, kind: str, fields: tuple[tuple[str, str], ...] = (), dest: str = "") -> None:
+        """Decide to send a message; numbers it unless it stands outside the sequence."""
+        state = self.state
+        if not kind.startswith("NS_"):
+            state.sequence += 1
+            sequence = state.sequence
+        else:
+            sequence = 0
+        self.do(SendMessage, kind=kind, generation=state.generation, sequence=sequence, fields=fields, dest=dest)
+
+    def say(self, sentence: str) -> None:
+        """Add to the reason."""
+        self.sentences.append(sentence)
+
+    @property
+    def peer(self) -> Peer:
+        """The other director; asking for it in a cluster of one is a bug."""
+        if self.state.peer is None:
+            raise InvariantError("a message of the peer was folded in a cluster of one")
+        return self.state.peer
+
+    def change_peer(self, **changes: Any) -> Peer:
+        """Replace fields of the peer."""
+        self.state.peer = replace(self.peer, **changes)
+        return self.state.peer
+
+    def change_group(self, index: int, **changes: Any) -> None:
+        """Replace fields of a group and have everything that depends on groups looked at again."""
+        groups = self.state.groups
+        self.state.groups = (*groups[:index], replace(groups[index], **changes), *groups[index + 1 :])
+        self.moved = True
+
+    def change_ipvs(self, **changes: Any) -> None:
+        """Replace fields of the table's view."""
+        self.state.ipvs = replace(self.state.ipvs, **changes)
+        self.moved = True
+
+    def decision(self) -> Decision:
+        """Close the step."""
+        return Decision(self.state, tuple(self.actions), "; ".join(self.sentences))
+
+
+def seconds(nanoseconds: int) -> str:
+    """`30.0 s`, `250 ms`: integer arithmetic only, so that it reads the same everywhere."""
+    if nanoseconds < 1_000_000_000:
+        return f"{nanoseconds // 1_000_000} ms"
+    tenths = nanoseconds // 100_000_000
+    return f"{tenths // 10}.{tenths % 10} s"

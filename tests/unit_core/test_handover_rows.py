@@ -1,0 +1,206 @@
+"""Every row of the hand-over and the phase is reached by a scripted interaction, and does what its row says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from hafsm.core.machines import HANDOVER, PHASE, Handover, Phase
+from hafsm.core.settings import MILLISECOND, SECOND
+from hafsm.core.state import Holding
+from tests.unit_core.pair import A, B, Machine, Pair, act, ev
+
+
+def returning(pair: Pair) -> None:
+    """A was away and starts again: B will offer it its groups."""
+    pair.start()
+    pair.a.power_cut()
+    pair.until(lambda: bool(pair.b.vips()))
+    pair.a.start()
+
+
+def held(state: Handover) -> tuple[Pair, Machine]:
+    """A pair whose failback stands still with one side in this state."""
+    pair = Pair()
+    if state is Handover.IDLE:
+        return pair.start(), pair.a
+    returning(pair)
+    stopping = isinstance
+    match state:
+        case Handover.ASKED:
+            machine, pair.lose = pair.b, lambda message: ("info", "other") in message.fields
+        case Handover.OFFERED:
+            machine, pair.lose = pair.a, lambda message: ("info", "done") in message.fields
+        case Handover.RELEASING:
+            machine = pair.b
+            machine.silent = lambda action: stopping(action, act.RunScript) and action.verb is act.ScriptVerb.STOP
+        case Handover.RELEASED:
+            machine = pair.b
+            pair.lose = lambda message: pair.b.state.handover is Handover.RELEASED
+        case _:
+            machine = pair.a
+            machine.silent = lambda action: stopping(action, act.RunScript) and action.verb is act.ScriptVerb.START
+    pair.until(lambda: machine.state.handover is state)
+    return pair, machine
+
+
+def hears(machine: Machine, kind: str, **fields: object) -> None:
+    """The next message of the peer, as if it had come by itself."""
+    peer = machine.state.peer
+    machine.fold(
+        ev.MessageReceived(
+            at=machine.pair.now,
+            link=0,
+            node=peer.name,
+            kind=kind,
+            generation=peer.generation,
+            sequence=peer.sequence + 1,
+            **fields,
+        )
+    )
+
+
+TRIGGERS: dict[str, Callable[[Machine], None]] = {
+    "peer_me": lambda machine: hears(machine, "ask_resources", hold="local", info="me"),
+    "peer_other": lambda machine: hears(machine, "ask_resources", hold="local", info="other"),
+    "peer_done": lambda machine: hears(machine, "ask_resources", hold="local", info="done"),
+    "peer_holds": lambda machine: hears(machine, "resource", hold="local", full=True, stable=True),
+    "ask": lambda machine: machine.fold(ev.StandbyRequested(at=machine.pair.now, hold="all", by="root")),
+    "cancel": lambda machine: hears(machine, "shutdone"),
+}
+
+
+@pytest.mark.parametrize("state", list(Handover))
+@pytest.mark.parametrize("trigger", list(TRIGGERS))
+def test_a_hand_over_moves_as_its_row_says(state: Handover, trigger: str) -> None:
+    _, machine = held(state)
+    rows = [row for row in HANDOVER.rows if (row.source, row.trigger) == (state, trigger)]
+    TRIGGERS[trigger](machine)
+    expected = {row.dest or state for row in rows}
+    if state is Handover.OFFERED and trigger == "peer_done":
+        expected |= {Handover.TAKING}
+    assert machine.state.handover in expected
+    if trigger == "cancel":
+        assert machine.state.handover is Handover.IDLE and machine.state.mine is Holding.ALL
+
+
+@pytest.mark.parametrize("state", [Handover.ASKED, Handover.RELEASED, Handover.OFFERED])
+def test_a_hand_over_whose_other_side_stands_still_ends(state: Handover) -> None:
+    pair, machine = held(state)
+    other = pair.other(machine)
+    other.frozen = True
+    pair.lose = lambda message: message.kind != "status"
+    machine.fold(ev.DeadlinePassed(at=pair.now))
+    # The other side's heartbeats go on, as if only its hand-over had stopped.
+    for _ in range(130):
+        peer = machine.state.peer
+        machine.fold(
+            ev.HeartbeatReceived(
+                at=pair.now,
+                link=0,
+                node=other.name,
+                generation=peer.generation,
+                sequence=peer.sequence + 1,
+                status="active",
+            )
+        )
+        pair.run(SECOND)
+    assert machine.state.handover in (Handover.IDLE, Handover.ASKED)
+    assert any("did not" in reason for reason in machine.reasons)
+
+
+def test_a_set_that_the_peer_reports_as_its_own_ends_the_hand_over_without_its_done() -> None:
+    pair, machine = held(Handover.RELEASED)
+    hears(machine, "resource", hold="local", full=True, stable=True)
+    assert machine.state.handover is Handover.IDLE
+    assert any("server40 has foreign resources now" in reason for reason in machine.reasons)
+    assert pair.b.vips() == []
+
+
+def joining(phase: Phase) -> tuple[Pair, Machine]:
+    """A while it joins, with B silent from the right moment on."""
+    pair = Pair()
+    if phase is Phase.WAITING:
+        pair.a.start()
+        pair.run(100 * MILLISECOND)
+    elif phase is Phase.STARTING:
+        pair.lose = lambda message: message.kind in ("starting", "resource", "NS_rexmit")
+        pair.a.start()
+        pair.b.start()
+    elif phase is Phase.RECEIVED:
+        pair.lose = lambda message: message.kind in ("resource", "NS_rexmit")
+        pair.a.start()
+        pair.b.start()
+    else:
+        pair.start()
+    if phase in (Phase.LEAVING, Phase.GONE):
+        pair.a.silent = lambda action: phase is Phase.LEAVING
+        pair.a.fold(ev.StopRequested(at=pair.now, by="test"))
+    pair.until(lambda: pair.a.state.phase is phase)
+    return pair, pair.a
+
+
+PHASE_TRIGGERS: dict[str, Callable[[Machine], None]] = {
+    "peer_starting": lambda machine: hears(machine, "starting"),
+    "peer_reported": lambda machine: hears(machine, "resource", hold="local", full=True, stable=False),
+    "peer_stable": lambda machine: hears(machine, "resource", hold="local", full=True, stable=True),
+    "stop": lambda machine: machine.fold(ev.StopRequested(at=machine.pair.now, by="test")),
+    "alone": lambda machine: hears(machine, "shutdone"),
+}
+
+
+@pytest.mark.parametrize("phase", [p for p in Phase if p is not Phase.WAITING])
+@pytest.mark.parametrize("trigger", list(PHASE_TRIGGERS))
+def test_a_phase_moves_as_its_row_says(phase: Phase, trigger: str) -> None:
+    _, machine = joining(phase)
+    row = next(row for row in PHASE.rows if (row.source, row.trigger) == (phase, trigger))
+    PHASE_TRIGGERS[trigger](machine)
+    reached = row.dest or phase
+    if trigger == "stop" and phase in (Phase.STARTING, Phase.RECEIVED):
+        assert machine.state.phase in (Phase.LEAVING, Phase.GONE), "nothing had to be stopped"
+    else:
+        assert machine.state.phase in (reached, Phase.GONE if reached is Phase.LEAVING else reached)
+
+
+@pytest.mark.parametrize("phase", [Phase.STARTING, Phase.RECEIVED])
+def test_a_join_without_an_answer_ends_after_ten_seconds(phase: Phase) -> None:
+    pair, machine = joining(phase)
+    took = pair.until(lambda: machine.state.phase is Phase.STABLE)
+    assert took <= 10 * SECOND + 100 * MILLISECOND
+    assert any("no stable answer for 10.0 s; taking the local resources" in reason for reason in machine.reasons)
+
+
+@pytest.mark.parametrize("name", [A, B])
+def test_a_daemon_that_dies_at_any_moment_of_a_start_and_a_hand_over_and_lives_again_still_settles(name: str) -> None:
+    """Killed after its n-th event, for every n of a start, a failback and a standby; started again a moment later."""
+
+    def story(kill_at: int) -> bool:
+        """True if the story was over before the kill."""
+        pair = Pair()
+        victim = pair.a if name == A else pair.b
+        folded = [0]
+        fold = victim.fold
+
+        def counting(event: ev.Event) -> None:
+            fold(event)
+            folded[0] += 1
+            if folded[0] == kill_at:
+                victim.kill()
+                pair.after(3 * SECOND, lambda: victim.start(same_boot=True))
+
+        victim.fold = counting  # type: ignore[method-assign]
+        pair.start()
+        pair.a.fold(ev.StandbyRequested(at=pair.now, hold="all", by="root"))
+        pair.run(SECOND)
+        pair.b.fold(ev.StandbyRequested(at=pair.now, hold="all", by="root"))
+        pair.run(20 * SECOND)
+        pair.until(lambda: victim.running and pair.settled())
+        pair.run(60 * SECOND)
+        assert pair.settled() and len(pair.holders()) == 1, (kill_at, pair.a.reasons[-5:], pair.b.reasons[-5:])
+        return folded[0] < kill_at
+
+    kill_at = 1
+    while not story(kill_at) and kill_at < 60:
+        kill_at += 1
+    assert kill_at > 25
