@@ -1,0 +1,44 @@
+"""docs/configuration.md names every directive and every key, with the defaults that the code has."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+from hafsm.config import ha_cf, ldirectord_cf
+from hafsm.config.settings_file import TABLES, TOP, load_settings_file
+
+DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "configuration.md").read_text()
+(TOML,) = re.findall(r"```toml\n(.*?)```", DOCUMENT, re.DOTALL)
+
+
+def part(title: str) -> str:
+    return DOCUMENT.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def codes(text: str) -> set[str]:
+    """The first word of everything in back quotes, and of each of `a=…`."""
+    return {re.split(r"[ =]", code)[0] for code in re.findall(r"`([^`]+)`", text)}
+
+
+def test_directives_of_ha_cf() -> None:
+    assert ha_cf.DIRECTIVES - codes(part("ha.cf")) == set()
+
+
+def test_directives_of_ldirectord_cf() -> None:
+    expected = ldirectord_cf.GLOBAL_KEYS | ldirectord_cf.SECTION_KEYS | ldirectord_cf.NOT_YET | {"virtual"}
+    assert expected - codes(part("ldirectord.cf")) == set()
+
+
+def test_the_toml_block_shows_the_defaults(tmp_path: Path) -> None:
+    shown, empty = tmp_path / "shown.toml", tmp_path / "empty.toml"
+    shown.write_text(TOML)
+    empty.write_text("")
+    assert load_settings_file(shown) == load_settings_file(empty)
+
+
+def test_the_toml_block_shows_every_key() -> None:
+    found = tomllib.loads(re.sub(r"(?m)^# (?=\w+ = )", "", TOML))
+    assert {key for key in found if not isinstance(found[key], dict)} == set(TOP)
+    assert {table: set(found[table]) for table in TABLES} == {table: set(keys) for table, keys in TABLES.items()}
