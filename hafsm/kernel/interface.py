@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from hafsm.core.ipvs import Operation, TableEntry
-from hafsm.core.settings import Address
+from hafsm.core.settings import Address, SyncDaemon
 
 
 class Kernel(Protocol):
@@ -34,7 +34,8 @@ class Kernel(Protocol):
     def add_address(self, address: Address, lease_s: int) -> None:
         """Put a VIP on its interface with valid and preferred lifetime `lease_s` seconds (0: for ever).
 
-        Already there: its lifetime is renewed. Interface empty: the one that the kernel would use to reach `address.ip`.
+        Already there: its lifetime is renewed. Interface empty: the one that the kernel would use to reach
+        `address.ip`.
         """
 
     def renew_addresses(self, addresses: Sequence[Address], lease_s: int) -> tuple[Address, ...]:
@@ -44,7 +45,10 @@ class Kernel(Protocol):
         """Take a VIP away; absent is success. Other addresses of the interface must survive (`promote_secondaries`)."""
 
     def announce_address(self, address: Address) -> None:
-        """One gratuitous ARP, request and reply form (RFC 5227 section 3, RFC 826); nothing on interfaces without ARP."""
+        """One gratuitous ARP, request and reply form (RFC 5227 section 3, RFC 826).
+
+        Nothing is sent on interfaces without ARP.
+        """
 
     def read_table(self) -> tuple[TableEntry, ...]:
         """The whole IPVS table, including services that are not ours."""
@@ -52,6 +56,16 @@ class Kernel(Protocol):
     def apply_operations(self, operations: Sequence[Operation]) -> tuple[int, ...]:
         """Carry out IPVS operations in order; one errno each, 0 for success. Adding what exists edits it instead,
         deleting what is absent succeeds. A failure does not stop the rest."""
+
+    def sync_daemons(self) -> tuple[SyncDaemon, ...]:
+        """The IPVS sync daemons that run now, the master first; none where IPVS was never used."""
+
+    def set_sync_daemon(self, daemon: SyncDaemon) -> None:
+        """Run the IPVS sync daemon in this role, and not in the other.
+
+        One that runs already with the same interface and id is left alone, with others it is started anew. Refused
+        (ENODEV: no such interface), what ran before has ended all the same.
+        """
 
     def close(self) -> None:
         """Release sockets; held addresses and table stay."""
