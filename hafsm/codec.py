@@ -1,0 +1,124 @@
+"""Events, actions and states ↔ journal records.
+
+A record has a kind (the class name in snake case), a version, and a JSON object. What the journal keeps in columns of
+its own (`at` of an event, `id` of an action) is left out of the JSON; both classes have it as their last field
+(keyword-only fields of a base class follow those of the class).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple, get_args
+
+import msgspec
+
+from hafsm.core.actions import Action
+from hafsm.core.events import Event
+from hafsm.core.state import State
+from hafsm.errors import HafsmError
+
+VERSION = 1
+"""Of every kind today. A kind whose fields change gets the next number and an upcaster from the last."""
+
+
+class Record(NamedTuple):
+    """The journal's three columns for a value."""
+
+    kind: str
+    version: int
+    payload: str
+
+
+class UnknownRecord(HafsmError):
+    """A record that this version of hafsm cannot read; the message says which and why."""
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+_EVENTS: dict[str, type[Any]] = {_snake(cls.__name__): cls for cls in get_args(Event)}
+_ACTIONS: dict[str, type[Any]] = {_snake(cls.__name__): cls for cls in get_args(Action)}
+_KINDS: dict[type[Any], str] = {cls: kind for table in (_EVENTS, _ACTIONS) for kind, cls in table.items()}
+_DECODERS = {cls: msgspec.json.Decoder(cls) for cls in _KINDS}
+_STATE = msgspec.json.Decoder(State)
+_encode = msgspec.json.Encoder().encode
+
+_UPCASTERS: dict[tuple[str, int], Callable[[str], str]] = {}
+"""(kind, version) → the payload in the next version."""
+
+
+def kind_of(value: Event | Action) -> str:
+    """`heartbeat_received`."""
+    return _KINDS[type(value)]
+
+
+def encode_event(event: Event) -> Record:
+    """The record of an event, without its time."""
+    return Record(_KINDS[type(event)], VERSION, _without_last(_encode(event)))
+
+
+def encode_action(action: Action) -> Record:
+    """The record of an action, without its id."""
+    return Record(_KINDS[type(action)], VERSION, _without_last(_encode(action)))
+
+
+def decode_event(kind: str, version: int, payload: str, at: int) -> Event:
+    """Raises `UnknownRecord`."""
+    event: Event = _decode(_EVENTS, kind, version, payload, "at", at)
+    return event
+
+
+def decode_action(kind: str, version: int, payload: str, identity: int) -> Action:
+    """Raises `UnknownRecord`."""
+    action: Action = _decode(_ACTIONS, kind, version, payload, "id", identity)
+    return action
+
+
+def _without_last(encoded: bytes) -> str:
+    """`{"link":0,"at":5}` → `{"link":0}`."""
+    comma = encoded.rfind(b",")
+    return encoded[:comma].decode() + "}" if comma >= 0 else "{}"
+
+
+def _decode(table: dict[str, type[Any]], kind: str, version: int, payload: str, last: str, value: int) -> Any:
+    cls = table.get(kind)
+    if cls is None:
+        raise UnknownRecord(f"kind {kind!r} is not known here: the journal was written by a newer hafsm")
+    while version < VERSION:
+        upcast = _UPCASTERS.get((kind, version))
+        if upcast is None:
+            raise UnknownRecord(f"{kind} version {version} cannot be read any more")
+        payload, version = upcast(payload), version + 1
+    if version > VERSION:
+        raise UnknownRecord(f"{kind} version {version} is newer than this hafsm, which reads up to {VERSION}")
+    separator = "" if payload == "{}" else ","
+    try:
+        return _DECODERS[cls].decode(f'{payload[:-1]}{separator}"{last}":{value}}}')
+    except msgspec.MsgspecError as error:
+        raise UnknownRecord(f"{kind}: {error}") from error
+
+
+def encode_state(state: State) -> str:
+    """The whole state as JSON; equal states give equal text on every machine."""
+    return _encode(state).decode()
+
+
+def decode_state(text: str) -> State:
+    """Raises `UnknownRecord`."""
+    try:
+        return _STATE.decode(text)
+    except msgspec.MsgspecError as error:
+        raise UnknownRecord(f"snapshot: {error}") from error
+
+
+def digest_state(state: State) -> str:
+    """SHA-256 of `encode_state`."""
+    return digest_text(encode_state(state))
+
+
+def digest_text(text: str) -> str:
+    """SHA-256 of a state that is text already."""
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,86 @@
+"""A journal's folder: which files it holds, in which order, and reading across them."""
+
+from __future__ import annotations
+
+import re
+from itertools import islice
+from pathlib import Path
+
+from journal.database import open_for_reading
+from journal.errors import JournalError, Unreadable
+from journal.records import Decision, Position
+from journal.walk import read_head, walk_decisions
+
+_SEGMENT_NAME = re.compile(r"journal-(\d{12,})\.db")
+
+
+def segment_name(first_seq: int) -> str:
+    """`journal-000000000001.db` for the segment whose first event has number 1."""
+    return f"journal-{first_seq:012d}.db"
+
+
+def first_seq_of(path: Path) -> int:
+    """The number in a segment's name: that of its first event, whether or not it was written yet."""
+    match = _SEGMENT_NAME.fullmatch(path.name)
+    if match is None:
+        raise JournalError(f"{path}: is not named like a segment (journal-<number>.db)")
+    return int(match.group(1))
+
+
+def segments(folder: Path) -> list[Path]:
+    """The segments of a folder, oldest first; other files are not looked at.
+
+    Raises:
+        JournalError: the folder cannot be read.
+    """
+    try:
+        found = [path for path in folder.iterdir() if _SEGMENT_NAME.fullmatch(path.name)]
+    except OSError as error:
+        raise JournalError(f"journal folder {folder}: {error.strerror}") from None
+    return sorted(found, key=first_seq_of)
+
+
+def latest(folder: Path) -> Position:
+    """Where the journal of a folder ends, as far as it is committed; all zero when nothing was written yet.
+
+    Raises:
+        JournalError: the folder or its newest segment cannot be read.
+    """
+    paths = segments(folder)
+    if not paths:
+        return Position(0, 0, 0)
+    connection = open_for_reading(paths[-1])
+    try:
+        head = read_head(connection, paths[-1])
+    finally:
+        connection.close()
+    return Position(head.last_seq, head.last_action_id, head.last_run)
+
+
+def read_after(folder: Path, seq: int, limit: int) -> list[Decision]:
+    """At most `limit` events numbered above `seq`, with their actions, across segments; unchecked.
+
+    For following a live journal: call again with the last number received.
+
+    Raises:
+        JournalError: a segment cannot be read.
+    """
+    paths = segments(folder)
+    newer = [path for path in paths if first_seq_of(path) > seq]
+    older = paths[: len(paths) - len(newer)]
+    decisions: list[Decision] = []
+    for path in older[-1:] + newer:
+        try:
+            connection = open_for_reading(path)
+        except Unreadable:
+            if path.exists():
+                raise
+            continue  # retention was faster
+        try:
+            found = walk_decisions(connection, path, first_seq=seq + 1, verify=False)
+            decisions.extend(islice(found, limit - len(decisions)))
+        finally:
+            connection.close()
+        if len(decisions) == limit:
+            break
+    return decisions

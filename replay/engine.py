@@ -1,0 +1,253 @@
+"""Fold a journal's events again and compare every decision with the recorded one.
+
+Identical means: for every event the same actions, in the same order, with the same content and the same reason, and at
+every snapshot the same state. A journal may hold several lives of the daemon; each begins with a snapshot of its own.
+After a gap (events that a full or broken disk could not keep) folding goes on at the next snapshot.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from hafsm import codec
+from hafsm.core.actions import Action
+from hafsm.core.state import State
+from hafsm.core.step import step
+from journal.errors import Unreadable
+from journal.reader import Journal
+from journal.records import ActionRecord, EventRecord, GapRecord, RunRecord, SnapshotRecord
+
+
+class FieldDifference(NamedTuple):
+    """One field that is not the same."""
+
+    name: str
+    recorded: str
+    computed: str
+
+
+class Difference(NamedTuple):
+    """The first decision that was not the same."""
+
+    seq: int
+    kind: str
+    """Of the event."""
+    payload: str
+    fields: tuple[FieldDifference, ...]
+
+
+class Result(NamedTuple):
+    """What a replay found."""
+
+    path: Path
+    first: int
+    """Number of the first event folded; 0: none."""
+    last: int
+    events: int
+    actions: int
+    runs: int
+    snapshots: int
+    """Snapshots compared with the folded state."""
+    skipped: int
+    """Events after a gap and before the next snapshot: read, not folded."""
+    lost: int
+    """Events that the journal says it could not keep."""
+    difference: Difference | None
+    state: State | None
+    """After the last event folded."""
+    wall_ns: int
+    """When that event was recorded."""
+    reasons: tuple[tuple[int, int, str], ...]
+    """The last reasons: (wall ns, event number, sentence)."""
+
+    @property
+    def identical(self) -> bool:
+        return self.difference is None
+
+
+REASONS_KEPT = 20
+
+
+def replay(
+    path: Path,
+    *,
+    until: Callable[[EventRecord], bool] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Result:
+    """Replay a file. Stops at the first difference, or before the first event for which `until` is true.
+
+    `progress` is told the number of events folded, every thousand. Raises `journal.errors.JournalError` for a file that
+    cannot be read or was altered, `codec.UnknownRecord` for records of another hafsm.
+    """
+    with Journal(path) as journal:
+        return _Replay(journal, path).run(until, progress)
+
+
+class _Replay:
+    def __init__(self, journal: Journal, path: Path) -> None:
+        self._journal = journal
+        self._path = path
+        self._run = 0
+        self._runs = self._lost = self._skipped = 0
+        self._state: State | None = None
+        """None: not known before the next snapshot."""
+        self._last_state: State | None = None
+        self._first = self._last = self._events = self._actions = self._compared = 0
+        self._wall_ns = 0
+        self._reasons: deque[tuple[int, int, str]] = deque(maxlen=REASONS_KEPT)
+
+    def run(self, until: Callable[[EventRecord], bool] | None, progress: Callable[[int], None] | None) -> Result:
+        difference = None
+        for entry in self._journal.entries(verify=True):
+            if len(entry) == 2:
+                if until is not None and until(entry[0]):
+                    break
+                if self._state is None:
+                    self._skipped += 1
+                    continue
+                difference = self._fold(self._state, *entry)
+                if progress is not None and self._events % 1000 == 0:
+                    progress(self._events)
+            elif isinstance(entry, SnapshotRecord):
+                difference = self._snapshot(entry)
+            elif isinstance(entry, RunRecord):
+                self._begin(entry)
+            elif isinstance(entry, GapRecord):
+                self._lost += entry.count
+                self._state = None
+            if difference is not None:
+                break
+        if not self._runs:
+            raise Unreadable(self._path, "it records no life of a daemon")
+        return Result(
+            path=self._path,
+            first=self._first,
+            last=self._last,
+            events=self._events,
+            actions=self._actions,
+            runs=self._runs,
+            snapshots=self._compared,
+            skipped=self._skipped,
+            lost=self._lost,
+            difference=difference,
+            state=self._last_state,
+            wall_ns=self._wall_ns,
+            reasons=tuple(self._reasons),
+        )
+
+    def _begin(self, run: RunRecord) -> None:
+        """A new life starts from its own snapshot; at the head of a segment the same life goes on."""
+        if run.run != self._run:
+            self._run = run.run
+            self._runs += 1
+            self._state = None
+
+    def _snapshot(self, snapshot: SnapshotRecord) -> Difference | None:
+        state = self._state
+        if state is None:
+            self._state = restore(self._path, snapshot)
+            return None
+        self._compared += 1
+        # Equal text, or, when a later hafsm has added fields to the state, equal in all that was recorded.
+        if codec.digest_state(state) == snapshot.digest or state == restore(self._path, snapshot):
+            return None
+        fields = tuple(_json_differences("state", snapshot.state, codec.encode_state(state)))
+        return Difference(snapshot.seq, "snapshot", "", fields)
+
+    def _fold(self, state: State, event: EventRecord, actions: tuple[ActionRecord, ...]) -> Difference | None:
+        value = codec.decode_event(event.kind, event.version, event.payload, event.at_mono_ns)
+        try:
+            decision = step(state, value)
+        except Exception as error:
+            computed = f"crashed: {type(error).__name__}: {error}"
+            self._count(event, 0)
+            if computed == event.reason:
+                self._state = None
+                return None
+            return _difference(event, [FieldDifference("decision", event.reason or "no crash", computed)])
+        if decision.reason != event.reason or not _same(actions, decision.actions):
+            fields = list(_compare(event, actions, decision.reason, decision.actions))
+            if fields:
+                return _difference(event, fields)
+        self._state = self._last_state = decision.state
+        self._count(event, len(actions))
+        if decision.reason:
+            self._reasons.append((event.at_wall_ns, event.seq, decision.reason))
+        return None
+
+    def _count(self, event: EventRecord, actions: int) -> None:
+        self._first = self._first or event.seq
+        self._last = event.seq
+        self._events += 1
+        self._actions += actions
+        self._wall_ns = event.at_wall_ns
+
+
+def restore(path: Path, snapshot: SnapshotRecord) -> State:
+    """The state of a snapshot; raises `Unreadable` if it is not the one its digest was made of."""
+    if codec.digest_text(snapshot.state) != snapshot.digest:
+        raise Unreadable(path, f"snapshot after event {snapshot.seq} does not match its digest")
+    return codec.decode_state(snapshot.state)
+
+
+def _difference(event: EventRecord, fields: list[FieldDifference]) -> Difference:
+    return Difference(event.seq, event.kind, event.payload, tuple(fields))
+
+
+def _same(recorded: tuple[ActionRecord, ...], actions: tuple[Action, ...]) -> bool:
+    """Whether the records are, to the letter, what these actions would be written as."""
+    if len(recorded) != len(actions):
+        return False
+    for record, action in zip(recorded, actions, strict=True):
+        if record.id != action.id or record[2:] != codec.encode_action(action):
+            return False
+    return True
+
+
+def _compare(
+    event: EventRecord, recorded: tuple[ActionRecord, ...], reason: str, actions: tuple[Action, ...]
+) -> Iterator[FieldDifference]:
+    if reason != event.reason:
+        yield FieldDifference("reason", event.reason, reason)
+    if len(recorded) != len(actions):
+        kinds = ", ".join(record.kind for record in recorded) or "none"
+        computed = ", ".join(codec.kind_of(action) for action in actions) or "none"
+        yield FieldDifference("actions", f"{len(recorded)} ({kinds})", f"{len(actions)} ({computed})")
+        return
+    for index, (record, action) in enumerate(zip(recorded, actions, strict=True)):
+        kind, version, payload = codec.encode_action(action)
+        if record.payload == payload and record.kind == kind and record.id == action.id and record.version == version:
+            continue
+        name = f"actions[{index}]"
+        if record.kind != kind:
+            yield FieldDifference(f"{name}.kind", record.kind, kind)
+        elif record.version != version:
+            # Written by an older hafsm: compare what it means.
+            same = codec.decode_action(record.kind, record.version, record.payload, record.id) == action
+            if not same:
+                yield FieldDifference(name, record.payload, payload)
+        else:
+            if record.id != action.id:
+                yield FieldDifference(f"{name}.id", str(record.id), str(action.id))
+            yield from _json_differences(name, record.payload, payload)
+
+
+def _json_differences(name: str, recorded: str, computed: str) -> Iterator[FieldDifference]:
+    yield from _walk(name, json.loads(recorded), json.loads(computed))
+
+
+def _walk(name: str, recorded: object, computed: object) -> Iterator[FieldDifference]:
+    if recorded == computed:
+        return
+    if isinstance(recorded, dict) and isinstance(computed, dict):
+        for key in sorted(recorded.keys() | computed.keys()):
+            yield from _walk(f"{name}.{key}", recorded.get(key), computed.get(key))
+    elif isinstance(recorded, list) and isinstance(computed, list) and len(recorded) == len(computed):
+        for index, (left, right) in enumerate(zip(recorded, computed, strict=True)):
+            yield from _walk(f"{name}[{index}]", left, right)
+    else:
+        yield FieldDifference(name, json.dumps(recorded), json.dumps(computed))

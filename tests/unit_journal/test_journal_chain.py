@@ -1,0 +1,195 @@
+"""The chain: every cell counts, and the row that does not fit is named."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from journal.errors import ChainBroken
+from journal.export import export
+from journal.folder import segments
+from journal.reader import Journal
+from journal.records import ActionRecord, Decision, EventRecord, GapRecord, RunRecord, SnapshotRecord
+from journal.schema import TABLES
+from journal.store import Store
+from journal.walk import PAGE_EVENTS
+from tests.unit_journal.journal_support import (
+    Watched,
+    action_record,
+    event_record,
+    run_record,
+    snapshot_record,
+    tamper,
+    write_journal,
+)
+
+text = st.text(max_size=20)
+int64 = st.integers(-(2**63) + 1, 2**63 - 1)
+short = st.integers(0, 100)
+
+
+@st.composite
+def decisions(draw: st.DrawFn) -> list[Decision]:
+    """Growing numbers, anything else."""
+    found: list[Decision] = []
+    seq = action_id = 0
+    for _ in range(draw(st.integers(0, 6))):
+        seq += draw(st.integers(1, 2**40))
+        actions = []
+        for _ in range(draw(st.integers(0, 3))):
+            action_id += draw(st.integers(1, 2**40))
+            actions.append(ActionRecord(action_id, seq, draw(text), draw(short), draw(text)))
+        event = EventRecord(
+            seq,
+            draw(int64),
+            draw(int64),
+            draw(text),
+            draw(short),
+            draw(text),
+            draw(st.none() | int64),
+            draw(st.none() | text),
+            draw(text),
+        )
+        found.append((event, tuple(actions)))
+    return found
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    decisions(),
+    st.builds(RunRecord, st.just(1), int64, int64, text, text, text, text, text, text),
+    st.builds(SnapshotRecord, st.just(0), int64, text, text),
+    st.builds(GapRecord, st.just(2**50), st.integers(1, 2**40), int64, int64, text),
+)
+def test_any_records_come_back_and_verify(
+    found: list[Decision], run: RunRecord, snapshot: SnapshotRecord, gap: GapRecord
+) -> None:
+    """Encode and decode are inverse for every value SQLite can hold, NUL characters and odd planes included."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder), 2**30, 2**30)
+        store.open()
+        store.begin_segment(run, snapshot)
+        store.write([*found, gap])
+        store.close()
+        with Journal(segments(Path(folder))[0]) as journal:
+            assert list(journal.entries()) == [run, snapshot, *found, gap]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One file with every kind of row: two merged segments, two snapshots, a gap."""
+    folder = tmp_path_factory.mktemp("chain")
+    store = Store(folder / "j", 1, 2**30)
+    store.open()
+    store.begin_segment(run_record(), snapshot_record())
+    for seq in range(1, 4):
+        store.write(
+            [
+                (
+                    event_record(seq, action_id=seq, outcome="done"),
+                    (action_record(2 * seq, seq), action_record(2 * seq + 1, seq)),
+                )
+            ]
+        )
+    store.write([GapRecord(3, 2, 5, 6, "full")])
+    store.begin_segment(run_record(), snapshot_record(5))
+    store.write([(event_record(6), (action_record(9, 6),)), (event_record(7), ())])
+    store.close()
+    export(folder / "j", folder / "whole.db")
+    return folder / "whole.db"
+
+
+def cells() -> list[tuple[str, str, type]]:
+    return [(table, column, kind) for table, columns in TABLES.items() for column, kind in columns.items()]
+
+
+@pytest.mark.parametrize(("table", "column", "kind"), cells(), ids=lambda value: str(value))
+def test_one_changed_cell_is_refused_and_its_row_named(
+    written: Path, tmp_path: Path, table: str, column: str, kind: type
+) -> None:
+    """Whatever is altered, wherever: verification fails, and at the altered row."""
+    path = tmp_path / "altered.db"
+    path.write_bytes(written.read_bytes())
+    with Journal(path) as journal:
+        journal.verify()
+    key = next(iter(TABLES[table]))
+    target = f"(SELECT {key} FROM {table} LIMIT 1 OFFSET (SELECT count(*) FROM {table}) / 2)"
+    changed = {
+        int: f"{column} + 1000" if column == key else f"coalesce({column}, 0) + 1",
+        str: f"coalesce({column}, '') || 'x'",
+        bytes: f"CAST(x'55' || substr({column}, 2) AS BLOB)",
+    }[kind]
+    tamper(path, f"UPDATE {table} SET {column} = {changed} WHERE {key} = {target}")
+    with Journal(path) as journal, pytest.raises(ChainBroken) as raised:
+        journal.verify()
+    assert "altered, or a record before it is missing" in str(raised.value)
+    if column != key or table in ("event", "action"):
+        assert raised.value.row.split()[0] == table, raised.value
+    # The key of the other tables is the row's place in the order: a row put elsewhere is missing where it was.
+
+
+@pytest.mark.parametrize(
+    ("sql", "named"),
+    [
+        ("DELETE FROM event WHERE seq = 2", "event 3"),
+        ("DELETE FROM action WHERE id = 4", "action 5"),
+        ("DELETE FROM snapshot WHERE seq = 5", "event 6"),
+        ("DELETE FROM gap", "segment 14"),
+        ("UPDATE event SET payload = '{\"a\":1}' WHERE seq = 3", "event 3"),
+        ("INSERT INTO action SELECT 8, 3, kind, version, payload, link, chain FROM action WHERE id = 7", "action 8"),
+        ("UPDATE action SET cause = 3 WHERE id = 4", "action 4"),
+        ("UPDATE event SET seq = 5000 WHERE seq = 2", "event 5000"),
+    ],
+)
+def test_missing_added_and_moved_rows_are_named(written: Path, tmp_path: Path, sql: str, named: str) -> None:
+    """The first row that does not fit, or the one that stands where it does not belong."""
+    path = tmp_path / "altered.db"
+    path.write_bytes(written.read_bytes())
+    tamper(path, sql)
+    with Journal(path) as journal, pytest.raises(ChainBroken) as raised:
+        journal.verify()
+    assert raised.value.row == named
+    assert str(raised.value).startswith(f"{path}: {named} does not match its chain")
+
+
+def test_text_that_is_not_unicode_any_more_is_named(tmp_path: Path) -> None:
+    """A flipped bit in the file itself, not through SQLite."""
+    write_journal(tmp_path / "j", events=50, parts=2)
+    path = segments(tmp_path / "j")[0]
+    raw = path.read_bytes()
+    place = raw.index(b"deadline_passed")
+    path.write_bytes(raw[:place] + bytes([raw[place] | 0x80]) + raw[place + 1 :])
+    with Journal(path) as journal, pytest.raises(ChainBroken, match=r"event \d+ does not match"):
+        journal.verify()
+
+
+def test_verification_spans_pages_and_may_begin_anywhere(tmp_path: Path) -> None:
+    """Page boundaries fall between an event and its actions as well; a scan from the middle checks from there."""
+    count = 2 * PAGE_EVENTS + 5
+    with Watched(tmp_path / "j") as watched:
+        watched.start()
+        for part in range(5):
+            watched.append(count // 5, actions=part % 3)
+            watched.snapshot()
+        watched.append(count - watched.seq, actions=1)
+        watched.wait_durable()
+    (path,) = segments(tmp_path / "j")
+    with Journal(path) as journal:
+        counts = journal.verify()
+        assert (counts.events, counts.actions, counts.snapshots) == (count, watched.action_id, 6)
+        whole = list(journal.scan())
+        assert whole == list(journal.scan(verify=False))
+        for first in (1, PAGE_EVENTS, PAGE_EVENTS + 1, count // 5 + 1, count):
+            assert list(journal.scan(first)) == whole[first - 1 :]
+        assert list(journal.scan(7, PAGE_EVENTS)) == whole[6:PAGE_EVENTS]
+        assert list(journal.scan(count + 1)) == []
+        assert [action for _, actions in whole for action in actions] == list(journal.actions())
+    tamper(path, "UPDATE event SET reason = 'x' WHERE seq = ?", PAGE_EVENTS + 9)
+    with Journal(path) as journal:
+        assert len(list(journal.scan(PAGE_EVENTS + 10))) == count - PAGE_EVENTS - 9
+        with pytest.raises(ChainBroken, match=f"event {PAGE_EVENTS + 9} "):
+            list(journal.scan(PAGE_EVENTS - 1))
