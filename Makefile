@@ -3,7 +3,7 @@ VENV ?= .venv
 PY   := $(VENV)/bin/python
 PYTHON ?= python3
 
-.PHONY: demo test check bench install clean
+.PHONY: demo test check bench bench-failover install clean
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/hafsm demo
@@ -18,6 +18,9 @@ check: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	$(PY) -m tests.bench
+
+bench-failover: $(VENV)/.installed
+	$(PY) -m tests.bench.failover_bench
 
 install: $(VENV)/.installed
 
