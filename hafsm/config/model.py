@@ -231,6 +231,14 @@ class LdirectordCf(Value, frozen=True):
     """Absolute path that was read; empty when there is none."""
     autoreload: bool = False
     services: tuple[VirtualService, ...] = ()
+    secrets: tuple[tuple[str, Secret], ...] = ()
+    """(name as in `CheckSpec.password` and `.secret`, what it names), each once."""
+    maintenance_dir: str = ""
+    """Absolute path; empty: none."""
+    callback: str = ""
+    """Program run with the file's name as its argument when the file has changed; empty: none."""
+    execute: tuple[str, ...] = ()
+    """Files of further virtual services (`execute`), absolute paths."""
 
 
 class SourceText(Value, frozen=True):

@@ -10,25 +10,32 @@ from enum import Enum
 
 import msgspec
 
-from hafsm.core.settings import Forwarding, Value, VirtualService
+from hafsm.core.settings import Forwarding, Value, VirtualService, host_port
 
 
 class ServiceEntry(Value, frozen=True):
     """A virtual service as the kernel holds it, without its destinations."""
 
     protocol: str
-    """`tcp`, `udp` or `fwm`."""
+    """`tcp`, `udp`, `sctp` or `fwm`; a number for a protocol without a name here."""
     address: str
+    """For a firewall mark: empty, or `::` if it marks IPv6 packets."""
     port: int
     mark: int = 0
     scheduler: str = "wrr"
+    scheduler_flags: tuple[str, ...] = ()
+    """As `VirtualService.scheduler_flags`, sorted."""
+    one_packet: bool = False
     persistent_s: int = 0
     netmask: str = ""
     """Empty: 255.255.255.255 (/128)."""
 
     @property
     def key(self) -> str:
-        return f"fwm:{self.mark}" if self.protocol == "fwm" else f"{self.protocol}:{self.address}:{self.port}"
+        """As `VirtualService.key`."""
+        if self.protocol == "fwm":
+            return f"fwm6:{self.mark}" if self.address else f"fwm:{self.mark}"
+        return f"{self.protocol}:{host_port(self.address, self.port)}"
 
 
 class DestinationEntry(Value, frozen=True):
@@ -43,7 +50,7 @@ class DestinationEntry(Value, frozen=True):
 
     @property
     def key(self) -> str:
-        return f"{self.address}:{self.port}"
+        return host_port(self.address, self.port)
 
 
 class TableEntry(Value, frozen=True):
@@ -88,6 +95,8 @@ def service_entry(service: VirtualService) -> ServiceEntry:
         port=service.port,
         mark=service.mark,
         scheduler=service.scheduler,
+        scheduler_flags=tuple(sorted(service.scheduler_flags)),
+        one_packet=service.one_packet,
         persistent_s=service.persistent_s,
         netmask=service.netmask if kept else "",
     )

@@ -18,7 +18,10 @@ MILLISECOND = 1_000_000
 
 
 class Value(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Base of every plain value in the core: frozen, compared by content, encoded field by field."""
+    """Base of every plain value in the core: frozen, compared by content, encoded field by field.
+
+    Configured values with many fields of which few are ever set leave out those with their default.
+    """
 
 
 class AutoFailback(Enum):
@@ -126,41 +129,94 @@ class Forwarding(Enum):
 
 
 class CheckKind(Enum):
-    """How a real server is judged (ldirectord `checktype`)."""
+    """How a real server is judged: ldirectord's `checktype`, or for `negotiate` its `service`."""
 
     HTTP = "http"
-    """`negotiate` with `service=http`."""
+    HTTPS = "https"
+    HTTP_PROXY = "http_proxy"
+    FTP = "ftp"
+    SMTP = "smtp"
+    SUBMISSION = "submission"
+    POP = "pop"
+    POPS = "pops"
+    IMAP = "imap"
+    IMAPS = "imaps"
+    NNTP = "nntp"
+    LDAP = "ldap"
+    LDAPS = "ldaps"
+    DNS = "dns"
+    MYSQL = "mysql"
+    PGSQL = "pgsql"
+    ORACLE = "oracle"
+    RADIUS = "radius"
+    SIP = "sip"
+    SIMPLETCP = "simpletcp"
     CONNECT = "connect"
+    PING = "ping"
+    EXTERNAL = "external"
+    EXTERNAL_PERL = "external-perl"
     ALWAYS_UP = "on"
     ALWAYS_DOWN = "off"
 
 
-class CheckSpec(Value, frozen=True):
+class Tls(Value, frozen=True, omit_defaults=True):
+    """What a check asks of the server's certificate (`[[checks.tls]]` of hafsm.toml; ldirectord has no word for it)."""
+
+    name: str = ""
+    """Server name sent (SNI), and compared when `authority` is set; empty: the check's virtualhost, else none."""
+    authority: str = ""
+    """Absolute path of a PEM file, or `system`: the chain, dates and name must hold. Empty: nothing is verified."""
+
+
+class CheckSpec(Value, frozen=True, omit_defaults=True):
     """One thing to check. Two real servers with equal specs share one check (ldirectord's rule)."""
 
     kind: CheckKind
     address: str
+    """IPv4 or IPv6, canonical text without brackets."""
     port: int
+    """0 where the kind has none: ping, and external behind a firewall mark."""
     interval_ns: int
     """From the end of a check to the start of the next (ldirectord `checkinterval`)."""
     timeout_ns: int
     """Hard deadline of one check, everything included."""
+    protocol: str = "tcp"
+    """`tcp`, `udp` or `sctp`: of connect, dns, sip and simpletcp."""
     request: str = "/"
-    """Path with a leading slash, or an absolute URL."""
+    """Path with a leading slash, or an absolute URL; for other services what their row in ldirectord's manual says, the
+    leading slash included (the check removes it)."""
     receive: str = ""
-    """Regular expression searched in the body; empty accepts any 2xx answer."""
+    """Regular expression searched in the answer; empty: whatever the service accepts without."""
     method: str = "GET"
     virtualhost: str = ""
     """Host header; empty: the address."""
+    statuses: tuple[tuple[int, int], ...] = ()
+    """HTTP statuses that count as healthy, as closed ranges; empty: 200 to 299."""
+    tls: Tls = Tls()
+    login: str = ""
+    password: str = ""
+    """`sha256:…`: names a secret that the shell knows (law L10); empty: none."""
+    secret: str = ""
+    """RADIUS shared secret, named the same way."""
+    database: str = ""
+    command: tuple[str, ...] = ()
+    """External checks: the program's absolute path and its own arguments."""
+    virtual: tuple[str, str] = ("", "")
+    """External checks: the first two arguments that they get, VIP or mark and virtual port (0 for a mark)."""
+    attempts: int = 1
+    """Echo requests within one ping check, each with its own share of the deadline (`checkcount`)."""
+    connects: int = 0
+    """`checktype=N`: so many connect checks between two of `kind`; 0: always `kind`."""
 
     def __str__(self) -> str:
-        return f"{self.kind.value} {self.address}:{self.port}"
+        return f"{self.kind.value} {host_port(self.address, self.port)}"
 
 
-class RealServer(Value, frozen=True):
+class RealServer(Value, frozen=True, omit_defaults=True):
     """A `real=` or `fallback=` line."""
 
     address: str
+    """IPv4 or IPv6, whatever the family of the service (a tunnel may carry one in the other)."""
     port: int
     """0: the virtual service's port (firewall marks)."""
     forwarding: Forwarding
@@ -172,33 +228,78 @@ class RealServer(Value, frozen=True):
 
     @property
     def key(self) -> str:
-        """`192.168.2.31:80`: unique within its service."""
-        return f"{self.address}:{self.port}"
+        """`192.168.2.31:80` or `[2001:db8::31]:80`: unique within its service."""
+        return host_port(self.address, self.port)
 
 
-class VirtualService(Value, frozen=True):
+class MailPhase(Enum):
+    """When a mail about a real server may be sent (`emailalertstatus`)."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    RELOADING = "reloading"
+
+
+class MailAlert(Value, frozen=True, omit_defaults=True):
+    """The `emailalert…` and `smtp` directives that hold for a virtual service."""
+
+    to: tuple[str, ...]
+    sender: str = ""
+    """From header (`emailalertfrom`); empty: the mail system's."""
+    again_ns: int = 0
+    """Between reminders while a real server is down (`emailalertfreq`); 0: none."""
+    phases: tuple[MailPhase, ...] = tuple(MailPhase)
+    smtp: str = ""
+    """Host to talk SMTP to; empty: the local mailer."""
+
+
+class VirtualService(Value, frozen=True, omit_defaults=True):
     """A `virtual=` section."""
 
     protocol: str
-    """`tcp`, `udp` or `fwm`."""
+    """`tcp`, `udp`, `sctp` or `fwm`."""
     address: str
-    """Empty for a firewall mark."""
+    """For a firewall mark: empty, or `::` if it marks IPv6 packets (the kernel interface's rule)."""
     port: int
     mark: int = 0
     scheduler: str = "wrr"
+    scheduler_flags: tuple[str, ...] = ()
+    """Names that ipvsadm's `-b` takes: `flag-1` … `flag-3`, `sh-fallback`, `sh-port`, `mh-fallback`, `mh-port`."""
+    one_packet: bool = False
+    """One-packet scheduling (`ops`), UDP and marks only."""
     persistent_s: int = 0
     """IPVS persistence timeout in seconds; 0 = not persistent."""
     netmask: str = ""
-    """Persistence netmask; only meaningful with `persistent_s`."""
+    """Persistence netmask, or prefix length for IPv6; only meaningful with `persistent_s`."""
     quiescent: bool = False
+    readd_quiescent: bool = False
+    """With `quiescent`: a real server not known to be up is in the table with weight 0 (`readdquiescent`)."""
     failurecount: int = 1
+    clean_stop: bool = True
+    """False: the service stays in the kernel when the daemon stops (`cleanstop=no`)."""
     reals: tuple[RealServer, ...] = ()
     fallback: RealServer | None = None
+    fallback_command: str = ""
+    """Run as `COMMAND start|stop VIP:PORT PROTOCOL` when the last real server goes and the first one returns."""
+    alert: MailAlert | None = None
+    name: str = ""
+    """`servicename`, for mails."""
+    comment: str = ""
+    monitor_file: str = ""
+    """Absolute path; one line a check (`monitorfile`)."""
 
     @property
     def key(self) -> str:
-        """`tcp:192.168.2.232:80` or `fwm:7` (ldirectord's virtual id)."""
-        return f"fwm:{self.mark}" if self.protocol == "fwm" else f"{self.protocol}:{self.address}:{self.port}"
+        """`tcp:192.168.2.232:80`, `tcp:[2001:db8::1]:80`, `fwm:7` or `fwm6:7` (ldirectord's virtual id)."""
+        if self.protocol == "fwm":
+            return f"fwm6:{self.mark}" if self.address else f"fwm:{self.mark}"
+        return f"{self.protocol}:{host_port(self.address, self.port)}"
+
+
+def host_port(address: str, port: int) -> str:
+    """`192.0.2.1:80`, `[2001:db8::1]:80`."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 class PingNode(Value, frozen=True):
