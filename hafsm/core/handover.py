@@ -56,12 +56,19 @@ def join(turn: Turn) -> None:
     if peer is not None and peer.state is not NodeState.DEAD:
         if peer.starting:
             # It said `starting` while this node was not ready to answer.
-            _peer_starting(turn)
+            _answer_starting(turn)
     elif not state.fence_action and not state.fence_deadline:
         take_over(turn, "no other director lives" if peer is not None else "this is the only director")
 
 
 def _peer_starting(turn: Turn) -> None:
+    """Also said again: a heartbeat 3 that was not active yet has ignored this node's, and both would wait for 10 s."""
+    if turn.state.phase is Phase.STARTING:
+        turn.send("starting")
+    _answer_starting(turn)
+
+
+def _answer_starting(turn: Turn) -> None:
     state = turn.state
     turn.change_peer(stable=False, starting=True)
     state.phase = PHASE.fire(state.phase, "peer_starting")
