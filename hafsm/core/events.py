@@ -93,6 +93,8 @@ class MessageReceived(EventBase, frozen=True):
     full: bool = False
     """`rtype=full`: `hold` replaces what was known instead of adding to it."""
     info: str = ""
+    lend: bool = False
+    """`lend`, a field of our own: the giver serves until the taker does."""
     first: int = 0
     last: int = 0
     """Sequence numbers asked for again (`firstseq`, `lastseq`)."""

@@ -20,9 +20,9 @@ from hafsm.core.actions import (
     SetSyncDaemon,
 )
 from hafsm.core.events import ActionFinished, Outcome
-from hafsm.core.machines import GROUP, GroupState
-from hafsm.core.settings import SECOND, Address, Resource, ResourceKind
-from hafsm.core.state import GroupView, ipvs_wanted, wants_group
+from hafsm.core.machines import GROUP, GroupState, Handover, Stopped
+from hafsm.core.settings import SECOND, Address, Group, Resource, ResourceKind
+from hafsm.core.state import GroupView, Lending, Part, borrows, ipvs_unloaded, ipvs_wanted, wants_group
 from hafsm.core.turn import Turn, seconds
 
 STOP_ATTEMPTS = 10
@@ -34,6 +34,7 @@ KERNEL_LIMIT_NS = 10 * SECOND
 """A kernel request that takes longer counts as failed."""
 SCRIPT_GRACE_NS = 5 * SECOND
 """The shell ends a script at its own deadline; this much later the core stops waiting for the shell."""
+_KIND = ResourceKind
 MAIL_LIMIT_NS = 60 * SECOND
 """Nobody waits for a mail, so this only bounds how long a hanging sendmail lives."""
 
@@ -68,10 +69,14 @@ def _advance_one(turn: Turn, index: int) -> bool:
     if group.action:
         return False
     if group.state is GroupState.STARTED:
-        return not wanted and _drop(turn, index, len(state.settings.groups[index].resources) - 1)
+        return not wanted and _drop(turn, index, Part.SCRIPTS if _lends(turn, index) else Part.ALL)
+    if group.state is GroupState.LENT:
+        if wanted:
+            return _take(turn, index)
+        return state.lending is not Lending.AGREED and _drop(turn, index, Part.SERVING)
     if group.state is GroupState.STARTING:
         if not wanted:
-            return _drop(turn, index, group.position)
+            return _drop(turn, index)
         return _start_next(turn, index)
     return _stop_next(turn, index)
 
@@ -83,12 +88,40 @@ def _move(turn: Turn, index: int, trigger: str, facts: object = None, **changes:
 
 
 def _take(turn: Turn, index: int) -> bool:
-    return _move(turn, index, "take", position=0, failure="", retry_at=0, attempts=0, cautious=False)
+    part = Part.SCRIPTS if turn.state.groups[index].state is GroupState.LENT else Part.ALL
+    return _move(turn, index, "take", position=0, part=part, failure="", retry_at=0, attempts=0, cautious=False)
 
 
-def _drop(turn: Turn, index: int, position: int) -> bool:
-    last = len(turn.state.settings.groups[index].resources) - 1
-    return _move(turn, index, "drop", position=min(position, last), attempts=0, deadline=0)
+def _drop(turn: Turn, index: int, part: Part = Part.ALL) -> bool:
+    """Stop from the resource in progress, or from the last one."""
+    group = turn.state.groups[index]
+    position = len(turn.state.settings.groups[index].resources) - 1
+    if group.state is GroupState.STARTING:
+        position = min(group.position, position)
+    return _move(turn, index, "drop", position=position, part=part, attempts=0, deadline=0)
+
+
+def _lends(turn: Turn, index: int) -> bool:
+    """Whether this group serves on here until the peer has it: agreed, and no script has to wait for a VIP to go."""
+    agreed = turn.state.handover is Handover.RELEASING and turn.state.lending is Lending.AGREED
+    return agreed and can_lend(turn.state.settings.groups[index])
+
+
+def can_lend(group: Group) -> bool:
+    """A script to the left of a VIP starts before it and stops after it: a file system, perhaps, that only one director
+    may have. Such a group is stopped here before it is started there."""
+    kinds = [resource.kind for resource in group.resources if resource.kind in (_KIND.ADDRESS, _KIND.SCRIPT)]
+    return _KIND.ADDRESS in kinds and kinds == sorted(kinds, key=lambda kind: kind is _KIND.SCRIPT)
+
+
+def holds_vips(turn: Turn) -> bool:
+    """Every group that is borrowed serves here: its VIPs were added, and its virtual services before them."""
+    return not any(
+        borrows(turn.state, index)
+        and group.state is GroupState.STARTING
+        and any(r.kind is _KIND.ADDRESS for r in turn.state.settings.groups[index].resources[group.position :])
+        for index, group in enumerate(turn.state.groups)
+    )
 
 
 def _start_next(turn: Turn, index: int) -> bool:
@@ -101,6 +134,8 @@ def _start_next(turn: Turn, index: int) -> bool:
     resource = resources[group.position]
     match resource.kind:
         case ResourceKind.ADDRESS:
+            if borrows(state, index) and ipvs_wanted(state) and not (state.ipvs.trouble or _services_loaded(turn)):
+                return False
             _add_address(turn, index, resource)
         case ResourceKind.SCRIPT:
             _run(turn, index, resource, ScriptVerb.STATUS)
@@ -123,15 +158,17 @@ def _started(turn: Turn, index: int) -> bool:
 
 def _ipvs_loaded(turn: Turn, index: int) -> bool:
     """`ldirectord` is started once the kernel has every virtual service; a real server it refuses is retried beside."""
+    if turn.state.ipvs.trouble:
+        return _failed(turn, index, f"ldirectord did not start: {turn.state.ipvs.trouble}")
+    return _services_loaded(turn) and _started(turn, index)
+
+
+def _services_loaded(turn: Turn) -> bool:
     view = turn.state.ipvs
-    if view.trouble:
-        return _failed(turn, index, f"ldirectord did not start: {view.trouble}")
     if not view.known or view.pending:
         return False
     present = {entry.service.key for entry in view.seen}
-    if any(service.key not in present for service in turn.state.settings.services):
-        return False
-    return _started(turn, index)
+    return all(service.key in present for service in turn.state.settings.services)
 
 
 def _stop_next(turn: Turn, index: int) -> bool:
@@ -142,10 +179,16 @@ def _stop_next(turn: Turn, index: int) -> bool:
     if group.position < 0:
         failed = bool(group.failure)
         retry_at = state.now + RETRY_FAILED_NS if failed else 0
-        if not group.cautious:
+        lent = group.part is Part.SCRIPTS
+        if lent:
+            turn.say(f"{name(turn, index)} is lent: it serves until {turn.peer.name} has it")
+        elif not group.cautious:
             turn.say(f"{name(turn, index)} is stopped")
-        return _move(turn, index, "finished", failed, cautious=False, retry_at=retry_at, deadline=0)
+        facts = Stopped(failed, lent)
+        return _move(turn, index, "finished", facts, cautious=False, part=Part.ALL, retry_at=retry_at, deadline=0)
     resource = state.settings.groups[index].resources[group.position]
+    if group.part is (Part.SCRIPTS if resource.kind in (_KIND.ADDRESS, _KIND.IPVS) else Part.SERVING):
+        return _stopped(turn, index)
     match resource.kind:
         case ResourceKind.ADDRESS:
             if _address(resource) not in state.held:
@@ -164,8 +207,7 @@ def _stop_next(turn: Turn, index: int) -> bool:
         case ResourceKind.ANNOUNCE:
             return _stopped(turn, index)
         case ResourceKind.IPVS:
-            unloading = state.ipvs.pending or (state.ipvs.seen and not state.ipvs.retry_at)
-            return (not unloading or ipvs_wanted(state)) and _stopped(turn, index)
+            return (ipvs_unloaded(state) or ipvs_wanted(state)) and _stopped(turn, index)
     return False
 
 
@@ -177,7 +219,7 @@ def _stopped(turn: Turn, index: int) -> bool:
 def _failed(turn: Turn, index: int, why: str) -> bool:
     turn.say(f"{name(turn, index)}: {why}; stopping what was started, next try in {seconds(RETRY_FAILED_NS)}")
     position = min(turn.state.groups[index].position, len(turn.state.settings.groups[index].resources) - 1)
-    return _move(turn, index, "failed", failure=why, attempts=0, position=position, deadline=0)
+    return _move(turn, index, "failed", failure=why, attempts=0, position=position, part=Part.ALL, deadline=0)
 
 
 def _add_address(turn: Turn, index: int, resource: Resource) -> None:

@@ -13,7 +13,16 @@ from hafsm.core.events import MessageReceived
 from hafsm.core.machines import HANDOVER, NODE, PHASE, GroupState, Handover, NodeState, Phase
 from hafsm.core.membership import answer_nodes, fence, needs_fencing, send_status
 from hafsm.core.settings import SECOND, AutoFailback
-from hafsm.core.state import Holding, State, both_stable, group_set, groups_settled, has_groups
+from hafsm.core.state import (
+    Holding,
+    Lending,
+    State,
+    both_stable,
+    group_set,
+    groups_settled,
+    has_groups,
+    ipvs_unloaded,
+)
 from hafsm.core.turn import Turn, seconds
 
 NODES_AGAIN_NS = SECOND
@@ -25,6 +34,10 @@ FAILED_HOLD_NS = 300 * SECOND
 """A group that would not start is offered to the peer at most this often, so that it does not bounce."""
 STOP_EXTRA_NS = 30 * SECOND
 """Beyond the scripts' own deadline, before a stopping daemon gives up on its groups."""
+STOP_ANSWER_NS = 2 * SECOND
+"""A daemon that ends offers its groups first, and goes on when the other hafsm has not answered by then."""
+HOLDING = "holding"
+"""`info` of the report with which a taker says that all it borrows serves there."""
 
 
 # ---- joining
@@ -96,7 +109,7 @@ def _become_stable(turn: Turn, trigger: str, why: str) -> None:
     if taken is Holding.NONE:
         turn.say(f"{why}; {turn.peer.name} holds the local resources")
     else:
-        turn.say(f"{why}; taking {'the local' if taken is Holding.LOCAL else taken.value} resources")
+        turn.say(f"{why}; taking {_the(taken)} resources")
     turn.moved = True
 
 
@@ -163,6 +176,11 @@ def _reported(turn: Turn, event: MessageReceived) -> None:
         else:
             state.phase = PHASE.fire(state.phase, "peer_reported")
         return
+    if event.info == "shutdown" and state.stop_reason and state.handover is Handover.ASKED:
+        state.stop_deadline = state.now  # both end: it will take nothing
+    if event.info == HOLDING and state.lending is Lending.AGREED and state.handover is Handover.RELEASED:
+        state.lending = Lending.HELD
+        turn.say(f"{event.node} has the VIPs of {state.handover_set.value} resources")
     if state.handover is Handover.RELEASED and stable and hold.covers(state.handover_set):
         standby.ends(turn, "peer_holds")
     if stable:
@@ -170,6 +188,11 @@ def _reported(turn: Turn, event: MessageReceived) -> None:
         if turn.peer.healed:
             turn.change_peer(healed=False)
             groups.announce(turn)
+
+
+def _the(hold: Holding) -> str:
+    """`the local`, `all`: for a sentence."""
+    return "all" if hold is Holding.ALL else f"the {hold.value}"
 
 
 def peer_words(hold: Holding) -> str:
@@ -214,7 +237,7 @@ def peer_died(turn: Turn, sentence: str, *, released: bool) -> None:
     standby.cancel(turn)
     state.giving_up = Holding.NONE
     state.give_up_at = 0
-    if state.phase in (Phase.LEAVING, Phase.GONE):
+    if state.stop_reason:  # and the hand-over that it waited for is off: `progress` goes on with it
         return
     if not released and needs_fencing(turn):
         fence(turn)
@@ -251,7 +274,7 @@ def peer_renewed(turn: Turn) -> None:
     standby.cancel(turn)
     if peer.healed or peer.holds is Holding.NONE:
         return
-    if state.phase is Phase.STABLE:
+    if state.phase is Phase.STABLE and not state.stop_reason:
         take_over(turn, f"{peer.name} holds nothing any more")
     else:
         turn.change_peer(holds=Holding.NONE)
@@ -269,16 +292,24 @@ def progress(turn: Turn) -> None:
         state.handover_deadline = state.now + standby.PARTNER_LIMIT_NS
         standby.answer(turn, "done")
         turn.moved = True
+    elif state.handover is Handover.TAKING and state.lending is Lending.AGREED and groups.holds_vips(turn):
+        state.lending = Lending.HELD
+        turn.report_now = True
+        turn.report_info = HOLDING
+        standby.report(turn)
+        turn.moved = True
     elif state.handover is Handover.TAKING and groups_settled(state):
         standby.answer(turn, "done")
         standby.ends(turn, "started")
         if sees_fewer_pings(turn) and state.settings.auto_failback is not AutoFailback.OFF:
             state.failback_due = True  # it gave the set away for that; it gets it back when it sees as many
-    _adopt(turn)
-    _offer_failed(turn)
-    _failback(turn)
+    _leave_if_free(turn)
+    if not state.stop_reason:
+        _adopt(turn)
+        _offer_failed(turn)
+        _failback(turn)
     _own_node(turn)
-    if state.phase is Phase.LEAVING and groups_settled(state):
+    if state.phase is Phase.LEAVING and groups_settled(state) and ipvs_unloaded(state):
         _gone(turn)
 
 
@@ -296,12 +327,20 @@ def _failback(turn: Turn) -> None:
 
 
 def _adopt(turn: Turn) -> None:
-    """Both are stable and nobody holds this node's own set: heartbeat only logs that, here its owner takes it."""
+    """Both are stable and nobody holds a set: heartbeat only logs that. Its owner takes it, and heartbeat's is taken
+    from here."""
     state = turn.state
-    if state.mine.covers(Holding.LOCAL) or not both_stable(state) or turn.peer.holds.covers(Holding.LOCAL):
+    if not both_stable(state):
         return
-    state.mine = state.mine.plus(Holding.LOCAL)
-    turn.say("nobody holds the local resources: taking them")
+    free = Holding.ALL.minus(state.mine).minus(turn.peer.holds)
+    if turn.peer.hafsm:
+        free = free.both(Holding.LOCAL)
+    if free is Holding.NONE:
+        return
+    state.mine = state.mine.plus(free)
+    if free.covers(Holding.FOREIGN):
+        state.failback_due = state.settings.auto_failback is not AutoFailback.OFF
+    turn.say(f"nobody holds {_the(free)} resources: taking them")
     turn.moved = True
 
 
@@ -335,14 +374,35 @@ def _own_node(turn: Turn) -> None:
 
 
 def stop(turn: Turn, by: str) -> None:
-    """Begin a graceful stop: release everything, then tell the peer."""
+    """Begin a graceful stop. What a living hafsm can take is handed over to it first, without a gap; asked a second
+    time, nothing is waited for."""
+    state = turn.state
+    again = bool(state.stop_reason)
+    state.stop_reason = by
+    hafsm_beside = state.peer is not None and state.peer.hafsm and has_groups(state, state.mine)
+    if not again and hafsm_beside and standby.ask(turn, state.mine, f"{by}: stopping"):
+        state.stop_deadline = state.now + STOP_ANSWER_NS
+        return
+    _leave(turn)
+
+
+def _leave_if_free(turn: Turn) -> None:
+    """A stop that hands over first: go on when that has ended, has to be given up, or as soon as the VIPs are there."""
+    state = turn.state
+    if not state.stop_reason or state.phase in (Phase.LEAVING, Phase.GONE):
+        return
+    if state.handover is Handover.IDLE or state.lending is Lending.HELD or state.now >= state.stop_deadline:
+        _leave(turn)
+
+
+def _leave(turn: Turn) -> None:
+    """Release everything, then tell the peer."""
     state = turn.state
     before = state.phase
     state.phase = PHASE.fire(before, "stop")
     if state.phase is before:
         return
-    turn.say(f"{by}: stopping, releasing {state.mine.value} resources")
-    state.stop_reason = by
+    turn.say(f"{state.stop_reason}: stopping, releasing {state.mine.value} resources")
     state.failback_due = False
     standby.cancel(turn)
     state.fence_action = state.fence_deadline = 0
@@ -356,7 +416,10 @@ def stop(turn: Turn, by: str) -> None:
 def stop_overdue(turn: Turn) -> None:
     """Groups that do not stop must not keep the VIP: drop the addresses and go."""
     state = turn.state
-    if state.phase is not Phase.LEAVING or state.now < state.stop_deadline:
+    if not state.stop_deadline or state.now < state.stop_deadline:
+        return
+    if state.phase is not Phase.LEAVING:
+        turn.moved = True
         return
     turn.say("the groups did not stop in time: removing the VIPs and ending all the same")
     for address in state.held:

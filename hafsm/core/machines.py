@@ -7,7 +7,7 @@ SHUTDOWN and standby states NOT, ME, OTHER, DONE, whose names stand beside ours)
 from __future__ import annotations
 
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from hafsm.core.tables import Row, Table, rows
 
@@ -177,6 +177,8 @@ class GroupState(Enum):
     STARTING = "starting"
     STARTED = "started"
     STOPPING = "stopping"
+    LENT = "lent"
+    """Scripts are stopped; VIPs and virtual services serve on until the other director has them."""
     FAILED = "failed"
     """A resource did not start; everything else of the group was stopped again."""
 
@@ -184,9 +186,21 @@ class GroupState(Enum):
 _G = GroupState
 
 
+class Stopped(NamedTuple):
+    """The facts that guards of the group's table ask when a group has been stopped."""
+
+    failed: bool
+    lending: bool
+
+
 def start_failed(facts: Any) -> bool:
     """a resource had failed to start"""
-    return bool(facts)
+    return bool(facts.failed)
+
+
+def lending(facts: Any) -> bool:
+    """both directors are hafsm and move it without a gap"""
+    return bool(facts.lending)
 
 
 GROUP: Table[GroupState] = Table(
@@ -197,15 +211,18 @@ GROUP: Table[GroupState] = Table(
         Row(_G.FAILED, "take", _G.STARTING, "30 s after a failure it is tried again"),
         *rows((_G.STARTING, _G.STARTED), "take", None, "is held already"),
         Row(_G.STOPPING, "take", None, "stops to the end first, so that its state is known"),
+        Row(_G.LENT, "take", _G.STARTING, "the hand-over is off: start the scripts again"),
         *rows((_G.STARTED, _G.STARTING), "drop", _G.STOPPING, "this node shall not hold it: stop from the right"),
+        Row(_G.LENT, "drop", _G.STOPPING, "the other director has it: release what served on"),
         Row(_G.FAILED, "drop", _G.STOPPED, "was stopped when it failed"),
         *rows((_G.STOPPED, _G.STOPPING), "drop", None, "is not held"),
         Row(_G.STARTING, "failed", _G.STOPPING, "a resource did not start: stop what was started"),
-        *rows((_G.STOPPED, _G.STARTED, _G.STOPPING, _G.FAILED), "failed", None, "only a start can fail"),
+        *rows((_G.STOPPED, _G.STARTED, _G.STOPPING, _G.LENT, _G.FAILED), "failed", None, "only a start can fail"),
         Row(_G.STARTING, "finished", _G.STARTED, "the last resource was started"),
         Row(_G.STOPPING, "finished", _G.FAILED, "everything is stopped after a failure", start_failed),
+        Row(_G.STOPPING, "finished", _G.LENT, "every script is stopped, what serves was left", lending),
         Row(_G.STOPPING, "finished", _G.STOPPED, "the first resource was stopped"),
-        *rows((_G.STOPPED, _G.STARTED, _G.FAILED), "finished", None, "nothing is under way"),
+        *rows((_G.STOPPED, _G.STARTED, _G.LENT, _G.FAILED), "finished", None, "nothing is under way"),
     ],
 )
 

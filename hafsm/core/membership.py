@@ -87,6 +87,7 @@ def heartbeat(turn: Turn, event: HeartbeatReceived) -> bool:
     peer = turn.peer
     if event.sequence < peer.sequence:
         return renewed  # late: says nothing about now
+    hafsm = event.journal > 0
     silence = turn.state.now - peer.heard_at
     if peer.heard_at and not renewed and silence > turn.state.settings.warntime_ns:
         turn.say(
@@ -98,6 +99,7 @@ def heartbeat(turn: Turn, event: HeartbeatReceived) -> bool:
     turn.state.peer = replace(
         peer,
         heard_at=turn.state.now,
+        hafsm=hafsm,
         status=event.status,
         deadtime_ns=event.deadtime_ns or turn.state.settings.deadtime_ns,
     )

@@ -9,11 +9,15 @@ from __future__ import annotations
 from hafsm.core.events import MessageReceived, StandbyRequested, TakeoverRequested
 from hafsm.core.machines import HANDOVER, Handover, NodeState, Phase
 from hafsm.core.settings import SECOND
-from hafsm.core.state import Holding, both_stable, reports_stable
+from hafsm.core.state import Holding, Lending, both_stable, reports_stable
 from hafsm.core.turn import Turn, seconds
 
 ANSWER_LIMIT_NS = 10 * SECOND
 """heartbeat's timer for the answer to `me`."""
+STOP_HANDOVER_NS = 10 * SECOND
+"""A daemon that ends waits no longer than this for the other one to take what it agreed to."""
+_LEND = ("lend", "1")
+"""A field of our own, which heartbeat ignores: see `Lending`."""
 PARTNER_LIMIT_NS = 120 * SECOND
 """How long the other side may take to stop or start its part; heartbeat waits an hour."""
 
@@ -40,7 +44,7 @@ def ask(turn: Turn, what: Holding, why: str) -> bool:
     state.handover_set = what
     state.handover_deadline = state.now + ANSWER_LIMIT_NS
     turn.say(f"{why}: offering {what.value} resources to {turn.peer.name}")
-    turn.send("ask_resources", (("rsc_hold", what.value), ("info", "me")))
+    turn.send("ask_resources", (("rsc_hold", what.value), ("info", "me"), *([_LEND] if turn.peer.hafsm else [])))
     turn.moved = True
     return True
 
@@ -50,6 +54,8 @@ def asked(turn: Turn, event: MessageReceived) -> None:
     match event.info:
         case "me":
             what = peers_terms(event)
+            if state.stop_reason and state.handover is Handover.ASKED:
+                state.stop_deadline = state.now  # both end, and neither will take anything
             if state.handover is Handover.OFFERED and state.handover_set is what:
                 answer(turn, "other")
                 return
@@ -60,6 +66,7 @@ def asked(turn: Turn, event: MessageReceived) -> None:
             state.handover = after
             state.handover_set = what
             state.handover_deadline = state.now + PARTNER_LIMIT_NS
+            state.lending = Lending.AGREED if event.lend else Lending.NO
             turn.say(f"{event.node} gives {what.value} resources to this node")
             answer(turn, "other")
         case "other":
@@ -68,17 +75,25 @@ def asked(turn: Turn, event: MessageReceived) -> None:
                 return
             state.handover = after
             state.handover_deadline = 0
+            state.lending = Lending.AGREED if event.lend else Lending.NO
+            if state.stop_reason:
+                state.stop_deadline = state.now + STOP_HANDOVER_NS
             state.mine = state.mine.minus(state.handover_set)
             turn.report_info = "standby"
-            turn.say(f"{event.node} takes {state.handover_set.value} resources: releasing them")
+            how = "lending them until it has them" if event.lend else "releasing them"
+            turn.say(f"{event.node} takes {state.handover_set.value} resources: {how}")
         case "done":
             if state.handover is Handover.OFFERED:
                 state.handover = HANDOVER.fire(state.handover, "peer_done")
                 state.handover_deadline = 0
                 state.mine = state.mine.plus(state.handover_set)
-                turn.change_peer(holds=turn.peer.holds.minus(state.handover_set))
+                turn.change_peer(
+                    holds=turn.peer.holds.minus(state.handover_set),
+                    report_sequence=max(turn.peer.report_sequence, event.sequence),
+                )
                 turn.say(f"{event.node} has released {state.handover_set.value} resources: starting them")
-            else:
+            elif state.handover is Handover.RELEASED:
+                turn.change_peer(report_sequence=max(turn.peer.report_sequence, event.sequence))
                 ends(turn, "peer_done")
     turn.moved = True
 
@@ -88,7 +103,8 @@ def answer(turn: Turn, info: str) -> None:
     state = turn.state
     giver_here = state.handover in (Handover.ASKED, Handover.RELEASING, Handover.RELEASED)
     hold = state.handover_set if giver_here else state.handover_set.mirror()
-    turn.send("ask_resources", (("rsc_hold", hold.value), ("info", info)))
+    lend = [] if state.lending is Lending.NO else [_LEND]
+    turn.send("ask_resources", (("rsc_hold", hold.value), ("info", info), *lend))
 
 
 def ends(turn: Turn, trigger: str) -> None:
@@ -102,13 +118,14 @@ def ends(turn: Turn, trigger: str) -> None:
     state.handover = after
     state.handover_set = Holding.NONE
     state.handover_deadline = 0
+    state.lending = Lending.NO
     turn.moved = True
 
 
 def cancel(turn: Turn) -> None:
-    """The other side is gone, or this one leaves: what was released for it is this node's again."""
+    """The other side is gone, or this one leaves: what was released for it is this node's again, unless it ends."""
     state = turn.state
-    if state.handover in (Handover.RELEASING, Handover.RELEASED):
+    if state.handover in (Handover.RELEASING, Handover.RELEASED) and not state.stop_reason:
         state.mine = state.mine.plus(state.handover_set)
     if turn.state.handover is not Handover.IDLE:
         turn.say(f"the hand-over of {turn.state.handover_set.value} resources is off")

@@ -54,6 +54,19 @@ _MIRROR = {
 }
 
 
+class Lending(Enum):
+    """Whether the set that is handed over serves here until it serves there: make before break.
+
+    Agreed between two hafsm directors in `me` and `other` (field `lend`); heartbeat 3 ignores the word, and everything
+    is stopped here before it is started there.
+    """
+
+    NO = "no"
+    AGREED = "agreed"
+    HELD = "held"
+    """The taker has every VIP and virtual service of the set: the giver lets go."""
+
+
 class LinkView(Value, frozen=True):
     """One heartbeat link to the peer."""
 
@@ -67,6 +80,8 @@ class Peer(Value, frozen=True):
     name: NodeName
     state: NodeState = NodeState.INIT
     generation: int = 0
+    hafsm: bool = False
+    """Its heartbeats carry a journal number: it is not heartbeat 3."""
     sequence: int = 0
     """Highest sequence number seen in this generation."""
     missing: tuple[int, ...] = ()
@@ -84,7 +99,7 @@ class Peer(Value, frozen=True):
     holds: Holding = Holding.NONE
     """In this node's terms."""
     report_sequence: int = 0
-    """Sequence of the newest `resource` message obeyed; older ones that come late are not."""
+    """Sequence of the newest message about what it holds; older ones that come late are not obeyed."""
     healed: bool = False
     """Back after a partition, and not yet stable: who keeps what is open."""
     farewell: bool = False
@@ -103,6 +118,16 @@ class PingView(Value, frozen=True):
     alive: bool = False
 
 
+class Part(Enum):
+    """What of a group is being started or stopped."""
+
+    ALL = "all"
+    SCRIPTS = "scripts"
+    """What serves, VIPs and virtual services, goes on (`Lending`)."""
+    SERVING = "serving"
+    """The rest, when the other director serves."""
+
+
 class GroupView(Value, frozen=True):
     """A line of haresources on this node."""
 
@@ -119,6 +144,7 @@ class GroupView(Value, frozen=True):
     """Failed stops of the resource at `position`."""
     cautious: bool = False
     """Stopping what an earlier life may have left: ask for the status first."""
+    part: Part = Part.ALL
     failure: str = ""
     """Why the last start failed."""
     retry_at: int = 0
@@ -191,14 +217,17 @@ class State(msgspec.Struct, kw_only=True, gc=False):
     handover: Handover = Handover.IDLE
     handover_set: Holding = Holding.NONE
     handover_deadline: int = 0
+    lending: Lending = Lending.NO
     remind_at: int = 0
     """When a living peer that does not call itself stable is asked again."""
     failback_due: bool = False
     failback_again_at: int = 0
     failed_away_at: int = 0
     """When a group that would not start was last offered to the peer."""
-    stop_deadline: int = 0
     stop_reason: str = ""
+    """Who asked this life to end; empty: nobody."""
+    stop_deadline: int = 0
+    """When it goes on with that whatever is still under way."""
 
     peer: Peer | None = None
     fence_action: int = 0
@@ -273,6 +302,9 @@ def groups_settled(state: State) -> bool:
         if group.state is GroupState.STARTED:
             if not wants_group(state, index):
                 return False
+        elif group.state is GroupState.LENT:
+            if wants_group(state, index) or state.lending is not Lending.AGREED:
+                return False
         elif group.state is GroupState.STOPPED:
             if wants_group(state, index):
                 return False
@@ -298,19 +330,38 @@ def both_stable(state: State) -> bool:
     return peer is not None and peer.state is not NodeState.DEAD and peer.stable and is_stable(state)
 
 
+def borrows(state: State, index: int) -> bool:
+    """Whether the group is on its way to this node from a peer that serves on until this one does."""
+    return (
+        state.handover in (Handover.OFFERED, Handover.TAKING)
+        and state.lending is not Lending.NO
+        and state.handover_set.covers(group_set(state, index))
+    )
+
+
+def ipvs_unloaded(state: State) -> bool:
+    """Nothing of ours is in the kernel's table any more, or the kernel refuses to let it go."""
+    return not state.ipvs.pending and (not state.ipvs.seen or bool(state.ipvs.retry_at))
+
+
 def ipvs_wanted(state: State) -> bool:
     """Whether the virtual services belong into this kernel's table: some group is at or past its `ldirectord`.
 
-    A group that starts counts from the moment its turn has come; one that stops until its turn has come.
+    A group that starts counts from the moment its turn has come; one that stops until its turn has come. One that is
+    lent counts, and one that is borrowed from the first moment: the table is here before the VIP.
     """
-    for group, settings in zip(state.groups, state.settings.groups, strict=True):
+    for place, (group, settings) in enumerate(zip(state.groups, state.settings.groups, strict=True)):
         for index, resource in enumerate(settings.resources):
             if resource.kind is not ResourceKind.IPVS:
                 continue
-            if group.state is GroupState.STARTED:
+            if group.state in (GroupState.STARTED, GroupState.LENT):
+                return True
+            if group.part is Part.SCRIPTS and group.state in (GroupState.STARTING, GroupState.STOPPING):
                 return True
             if group.state is GroupState.STARTING and group.position >= index:
                 return True
             if group.state is GroupState.STOPPING and group.position > index:
+                return True
+            if group.state in (GroupState.STOPPED, GroupState.STARTING) and borrows(state, place):
                 return True
     return False

@@ -241,12 +241,10 @@ def addresses_of(settings: Settings) -> tuple[Address, ...]:
 
 
 def announces(state: State, address: Address) -> bool:
-    """Whether this node still is where `address` is: it holds it, or a group here that is up has it as `SendArp`."""
-    if address in state.held:
-        return True
+    """Whether this node still is where `address` is: a group here that is up has it, as its own or as `SendArp`."""
     up = (GroupState.STARTING, GroupState.STARTED)
     return any(
-        group.state in up and any(resource.announced == address for resource in settings.resources)
+        group.state in up and any(address in (r.address, r.announced) for r in settings.resources)
         for group, settings in zip(state.groups, state.settings.groups, strict=True)
     )
 

@@ -385,6 +385,7 @@ class Links:
             stable=envelope.stable,
             full=envelope.full,
             info=envelope.info,
+            lend=envelope.lend,
             first=envelope.first,
             last=envelope.last,
             count=envelope.count,

@@ -186,6 +186,8 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     full: bool = False
     """`rtype=full`."""
     info: str = ""
+    lend: bool = False
+    """`lend`, a field of our own that heartbeat ignores: the giver serves until the taker does."""
     first: int = 0
     """`firstseq` of NS_rexmit and NS_nak_rexmit, at least 1 there."""
     last: int = 0
@@ -233,6 +235,7 @@ def read_envelope(message: Message) -> Envelope:
         stable=reader.flag("isstable"),
         full=reader.text("rtype", _TEXT_BYTES) == "full",
         info=reader.text("info", _TEXT_BYTES),
+        lend=reader.flag("lend") is True,
         first=first,
         last=last,
         count=reader.decimal("num_ping") if kind == "num_ping_nodes" else 0,

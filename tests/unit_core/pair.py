@@ -301,6 +301,8 @@ class Pair:
         self._count = 0
         self.cut: set[tuple[NodeName, NodeName]] = set()
         self.lose: Callable[[act.SendMessage], bool] = lambda message: False
+        self.lend = True
+        """False: hand-overs between these two are heartbeat 3's, everything stops here before it starts there."""
         self.a = Machine(self, settings(A, **changes))
         self.b = Machine(self, settings(B, **changes))
 
@@ -318,7 +320,7 @@ class Pair:
         receiver = self.other(sender)
         if (sender.name, receiver.name) in self.cut or self.lose(message):
             return
-        self.after(DELAY, lambda: receiver.fold(received(sender.name, message, self.now)))
+        self.after(DELAY, lambda: receiver.fold(received(sender.name, message, self.now, lend=self.lend)))
 
     def partition(self) -> None:
         self.cut = {(A, B), (B, A)}
@@ -372,8 +374,8 @@ class Pair:
         return [m.name for m in (self.a, self.b) if m.vips()]
 
 
-def received(sender: NodeName, message: act.SendMessage, now: int) -> ev.Event:
-    """What the shell makes of a message on the other side."""
+def received(sender: NodeName, message: act.SendMessage, now: int, *, lend: bool = True) -> ev.Event:
+    """What the shell makes of a message on the other side; without `lend` as if a heartbeat 3 had sent it."""
     fields = dict(message.fields)
     if message.kind == "status":
         return ev.HeartbeatReceived(
@@ -384,7 +386,7 @@ def received(sender: NodeName, message: act.SendMessage, now: int) -> ev.Event:
             sequence=message.sequence,
             status=fields["st"],
             deadtime_ns=int(fields["dt"], 16) * MILLISECOND,
-            journal=int(fields["hj"], 16),
+            journal=int(fields["hj"], 16) if lend else 0,
         )
     return ev.MessageReceived(
         at=now,
@@ -397,6 +399,7 @@ def received(sender: NodeName, message: act.SendMessage, now: int) -> ev.Event:
         stable=None if "isstable" not in fields else fields["isstable"] == "1",
         full=fields.get("rtype") == "full",
         info=fields.get("info", ""),
+        lend=lend and fields.get("lend") == "1",
         first=int(fields.get("firstseq", "0")),
         last=int(fields.get("lastseq", "0")),
         count=int(fields.get("num_ping", "0")),

@@ -11,7 +11,7 @@ from hafsm.core.settings import SECOND
 from tests.unit_core.pair import A, B, Machine, Pair, act, ev
 
 STOPPED, STARTING, STARTED = GroupState.STOPPED, GroupState.STARTING, GroupState.STARTED
-STOPPING, FAILED = GroupState.STOPPING, GroupState.FAILED
+STOPPING, LENT, FAILED = GroupState.STOPPING, GroupState.LENT, GroupState.FAILED
 
 Fired = list[tuple[GroupState, str, GroupState]]
 Scenario = Callable[[Fired], None]
@@ -106,6 +106,7 @@ def a_failed_group_is_tried_again_after_30_s(fired: Fired) -> None:
 
 def a_started_group_is_dropped_from_the_right(fired: Fired) -> None:
     pair = Pair().start()
+    pair.lend = False
     since = len(pair.a.log)
     pair.a.fold(ev.StandbyRequested(at=pair.now, hold="all", by="root"))
     pair.until(lambda: state_of(pair.a) is STOPPING)
@@ -166,13 +167,50 @@ def a_group_that_did_not_start_ends_failed(fired: Fired) -> None:
     assert pair.a.state.groups[0].failure == "httpd start: failed (refused by the test)"
 
 
-def the_peer_takes_a_group_when_its_first_resource_was_stopped(fired: Fired) -> None:
+def a_heartbeat_takes_a_group_when_its_first_resource_was_stopped(fired: Fired) -> None:
     pair = Pair().start()
+    pair.lend = False
     pair.a.fold(ev.StandbyRequested(at=pair.now, hold="all", by="root"))
     pair.until(lambda: state_of(pair.a) is STOPPED)
     assert pair.holders() == [] and state_of(pair.b) is STOPPED
     pair.until(lambda: state_of(pair.b) is STARTED)
     assert pair.holders() == [B]
+
+
+def a_lent_group_serves_when_its_scripts_are_stopped(fired: Fired) -> None:
+    pair = Pair().start()
+    pair.a.report_checks(a31=True, a41=True)
+    since = len(pair.a.log)
+    pair.a.fold(ev.StandbyRequested(at=pair.now, hold="all", by="root"))
+    pair.until(lambda: state_of(pair.a) is LENT)
+    assert done(pair.a, since) == ["stop"] and pair.holders() == [A] and pair.a.table
+    assert said(pair.a, "group IPaddr::192.168.2.232/24/eth0:0 is lent: it serves until server19 has it")
+    assert done(pair.b)[-1] == "ProgramIpvs", "the virtual services are loaded before the VIP comes"
+
+
+def a_lent_group_is_released_when_the_peer_serves(fired: Fired) -> None:
+    """Scripts of the taker may take their time: its VIPs and virtual services are what the giver waits for."""
+    pair = Pair().start()
+    pair.b.silent = starts
+    since = len(pair.a.log)
+    pair.a.fold(ev.StandbyRequested(at=pair.now, hold="all", by="root"))
+    pair.until(lambda: pair.holders() == [A, B])
+    assert pair.b.table and state_of(pair.a) is LENT
+    pair.until(lambda: pair.holders() == [B], limit=SECOND)
+    assert done(pair.a, since) == ["stop", "ProgramIpvs", "RemoveAddress"]
+    assert said(pair.a, "server19 has the VIPs of local resources")
+
+
+def a_lent_group_starts_again_when_the_taker_dies(fired: Fired) -> None:
+    pair = Pair().start()
+    pair.b.silent = lambda action: isinstance(action, act.AddAddress)
+    since = len(pair.a.log)
+    pair.a.fold(ev.StandbyRequested(at=pair.now, hold="all", by="root"))
+    pair.until(lambda: state_of(pair.a) is LENT)
+    pair.b.power_cut()
+    pair.until(lambda: state_of(pair.a) is STARTED)
+    assert done(pair.a, since) == ["stop", "AddAddress", "status", "start"], "the VIP and the table never left"
+    assert pair.holders() == [A] and pair.a.table and pair.a.scripts == {"httpd"}
 
 
 # ---- what changes nothing
@@ -197,6 +235,7 @@ def asking_for_a_group_that_is_started(fired: Fired) -> None:
 
 def a_group_that_is_wanted_again_while_it_stops(fired: Fired) -> None:
     pair = Pair().start()
+    pair.lend = False
     pair.a.silent = stops
     pair.a.fold(ev.StandbyRequested(at=pair.now, hold="all", by="root"))
     pair.until(lambda: state_of(pair.a) is STOPPING and in_flight(pair.a) != 0)
@@ -247,6 +286,7 @@ def a_started_group_whose_address_goes_and_cannot_be_put_back(fired: Fired) -> N
 
 def a_stop_that_fails_is_tried_again(fired: Fired) -> None:
     pair = Pair().start()
+    pair.lend = False
     pair.a.refuse = stops
     since = len(pair.a.log)
     pair.a.fold(ev.StandbyRequested(at=pair.now, hold="all", by="root"))
@@ -283,6 +323,25 @@ def a_success_that_comes_when_the_group_has_failed(fired: Fired) -> None:
     assert state_of(pair.a) is FAILED
 
 
+def a_late_failure_for_a_group_that_is_lent(fired: Fired) -> None:
+    pair = _lent()
+    nothing_follows(pair, pair.a, late(pair, ev.Outcome.FAILED))
+    assert state_of(pair.a) is LENT
+
+
+def a_late_success_for_a_group_that_is_lent(fired: Fired) -> None:
+    pair = _lent()
+    nothing_follows(pair, pair.a, late(pair, ev.Outcome.DONE))
+    assert state_of(pair.a) is LENT
+
+
+def _lent() -> Pair:
+    pair = Pair().start()
+    pair.a.fold(ev.StandbyRequested(at=pair.now, hold="all", by="root"))
+    pair.until(lambda: state_of(pair.a) is LENT)
+    return pair
+
+
 def _failed_by_a_hanging_start() -> tuple[Pair, int]:
     pair = alone()
     pair.a.silent = starts
@@ -311,7 +370,12 @@ SCENARIOS: dict[tuple[GroupState, str, GroupState | None], Scenario] = {
     (FAILED, "failed", None): a_failure_that_comes_when_the_group_has_failed,
     (STARTING, "finished", STARTED): the_last_resource_makes_a_started_group,
     (STOPPING, "finished", FAILED): a_group_that_did_not_start_ends_failed,
-    (STOPPING, "finished", STOPPED): the_peer_takes_a_group_when_its_first_resource_was_stopped,
+    (STOPPING, "finished", STOPPED): a_heartbeat_takes_a_group_when_its_first_resource_was_stopped,
+    (STOPPING, "finished", LENT): a_lent_group_serves_when_its_scripts_are_stopped,
+    (LENT, "drop", STOPPING): a_lent_group_is_released_when_the_peer_serves,
+    (LENT, "take", STARTING): a_lent_group_starts_again_when_the_taker_dies,
+    (LENT, "failed", None): a_late_failure_for_a_group_that_is_lent,
+    (LENT, "finished", None): a_late_success_for_a_group_that_is_lent,
     (STOPPED, "finished", None): a_success_that_comes_when_the_group_is_stopped,
     (STARTED, "finished", None): a_success_that_comes_when_the_group_is_started,
     (FAILED, "finished", None): a_success_that_comes_when_the_group_has_failed,

@@ -176,3 +176,48 @@ def test_what_was_given_away_for_ping_nodes_is_asked_back_from_a_peer_that_keeps
     pair.a.sees_gateway = True
     pair.until(lambda: pair.holders() == [A] and pair.settled(), limit=20 * SECOND)
     assert any("ping nodes answer here again: asking server19 for local resources" in r for r in pair.a.reasons)
+
+
+def test_a_report_older_than_the_hand_over_that_comes_late_is_not_obeyed() -> None:
+    """On a link that loses messages heartbeat's last report before it gave all away came after it had done so."""
+    peer = HeartbeatPeer(auto_failback=AutoFailback.OFF)
+    peer.answers_a_start("all")
+    peer.pair.run(SECOND)
+    peer.say("ask_resources", hold="all", info="me")
+    assert ("ask_resources", "all", "other") in peer.heard()
+    late = peer.sequence + 1
+    peer.sequence = late
+    peer.report("none", False, "standby")
+    peer.say("ask_resources", hold="all", info="done")
+    peer.pair.run(SECOND)
+    assert peer.me.vips() == ["192.168.2.232"]
+    peer.say("resource", number=late, hold="all", stable=True, full=True)
+    peer.report("none", True)
+    peer.pair.run(SECOND)
+    assert peer.me.state.mine is Holding.ALL and peer.me.vips() == ["192.168.2.232"]
+    assert not any("both directors hold" in reason for reason in peer.me.reasons)
+
+
+def test_a_set_that_heartbeat_leaves_without_an_owner_is_taken() -> None:
+    """heartbeat only logs "No one owns our local resources"."""
+    peer = HeartbeatPeer(auto_failback=AutoFailback.OFF)
+    peer.answers_a_start("local")
+    assert peer.me.vips() == []
+    peer.report("none", True)
+    peer.pair.run(SECOND)
+    assert peer.me.state.mine is Holding.ALL and peer.me.vips() == ["192.168.2.232"]
+    assert any("nobody holds the foreign resources: taking them" in reason for reason in peer.me.reasons)
+
+
+def test_starting_is_said_again_to_a_heartbeat_that_was_not_active_when_it_was_said_first() -> None:
+    """It answers only then; otherwise both would wait for the 10 s after which each takes its own."""
+    peer = HeartbeatPeer(auto_failback=AutoFailback.OFF)
+    peer.me.start()
+    peer.pair.run(SECOND)
+    peer.status("up")
+    peer.pair.run(SECOND)
+    peer.say("repnodes")
+    peer.say("starting")
+    assert [kind for kind, *_ in peer.heard()].count("starting") == 2
+    peer.report("none", False)
+    assert peer.me.state.phase is Phase.STABLE

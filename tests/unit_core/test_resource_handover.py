@@ -37,7 +37,9 @@ def test_after_a_restart_of_the_daemon_alone_deadtime_is_enough() -> None:
 
 
 def test_resources_start_from_the_left_and_stop_from_the_right() -> None:
-    pair = Pair().start()
+    pair = Pair()
+    pair.lend = False
+    pair.start()
     kinds = [
         (a.verb.value if isinstance(a, act.RunScript) else type(a).__name__)
         for _, actions in pair.a.log
@@ -57,8 +59,10 @@ def test_resources_start_from_the_left_and_stop_from_the_right() -> None:
     assert kinds == ["ProgramIpvs", "stop", "RemoveAddress"]
 
 
-def test_a_graceful_stop_hands_over_without_waiting_for_deadtime() -> None:
-    pair = Pair().start()
+def test_a_graceful_stop_beside_heartbeat_hands_over_without_waiting_for_deadtime() -> None:
+    pair = Pair()
+    pair.lend = False
+    pair.start()
     pair.a.fold(ev.StopRequested(at=pair.now, by="SIGTERM"))
     assert pair.until(lambda: bool(pair.b.vips())) < SECOND
     pair.run(SECOND)
@@ -314,7 +318,7 @@ def test_a_stop_ends_even_if_the_kernel_never_answers() -> None:
     pair = Pair().start()
     pair.a.silent = lambda action: True
     pair.a.fold(ev.StopRequested(at=pair.now, by="SIGTERM"))
-    assert pair.until(lambda: bool(pair.a.exits)) <= 91 * SECOND
+    assert pair.until(lambda: bool(pair.a.exits)) <= 101 * SECOND
     last = [type(action) for _, actions in pair.a.log for action in actions][-4:]
     assert act.RemoveAddress in last and last[-1] is act.Exit
 
