@@ -13,7 +13,7 @@ from hafsm.core.actions import FenceNode, ResendMessages, SendPings
 from hafsm.core.events import ActionFinished, HeartbeatReceived, MessageReceived, Outcome, PingAnswered
 from hafsm.core.machines import NODE, Handover, NodeState, Phase
 from hafsm.core.settings import MILLISECOND, SECOND
-from hafsm.core.state import LinkView, Peer, State, has_groups
+from hafsm.core.state import REPORTS_KEPT, LinkView, Peer, State, has_groups
 from hafsm.core.turn import Turn, seconds
 
 ASK_AGAIN_NS = 250 * MILLISECOND
@@ -274,14 +274,17 @@ def ask_for_missing(turn: Turn) -> None:
 def resend(turn: Turn, event: MessageReceived) -> None:
     """The peer asks for messages again; heartbeat resends at most 50 for one request.
 
-    A fresh report follows: heartbeat takes a report that comes again for news, whatever it has heard since, and would
-    stay in transition for ever.
+    A fresh report follows an old one: heartbeat takes a report that comes again for news, whatever it has heard since,
+    and would stay in transition for ever.
     """
     first = max(1, event.first)
     last = min(event.last, turn.state.sequence, first + 49)
     if first <= last:
         turn.do(ResendMessages, first=first, last=last, dest=event.node)
-        turn.report_now = True
+        reports = turn.state.reports
+        forgotten = len(reports) == REPORTS_KEPT and first < reports[0]
+        if forgotten or any(first <= number <= last for number in reports[:-1]):
+            turn.report_now = True
 
 
 def refused(turn: Turn, event: MessageReceived) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from hafsm.core.events import MessageReceived, StandbyRequested, TakeoverRequested
 from hafsm.core.machines import HANDOVER, Handover, NodeState, Phase
 from hafsm.core.settings import SECOND
-from hafsm.core.state import Holding, Lending, both_stable, reports_stable
+from hafsm.core.state import REPORTS_KEPT, Holding, Lending, both_stable, reports_stable
 from hafsm.core.turn import Turn, seconds
 
 ANSWER_LIMIT_NS = 10 * SECOND
@@ -43,6 +43,7 @@ def ask(turn: Turn, what: Holding, why: str) -> bool:
     state.handover = after
     state.handover_set = what
     state.handover_deadline = state.now + ANSWER_LIMIT_NS
+    state.handover_after = turn.peer.sequence
     turn.say(f"{why}: offering {what.value} resources to {turn.peer.name}")
     turn.send("ask_resources", (("rsc_hold", what.value), ("info", "me"), *([_LEND] if turn.peer.hafsm else [])))
     turn.moved = True
@@ -50,7 +51,10 @@ def ask(turn: Turn, what: Holding, why: str) -> bool:
 
 
 def asked(turn: Turn, event: MessageReceived) -> None:
+    """Fold `ask_resources`."""
     state = turn.state
+    if event.info != "me" and event.sequence <= state.handover_after:
+        return
     match event.info:
         case "me":
             what = peers_terms(event)
@@ -66,6 +70,7 @@ def asked(turn: Turn, event: MessageReceived) -> None:
             state.handover = after
             state.handover_set = what
             state.handover_deadline = state.now + PARTNER_LIMIT_NS
+            state.handover_after = event.sequence
             state.lending = Lending.AGREED if event.lend else Lending.NO
             turn.say(f"{event.node} gives {what.value} resources to this node")
             answer(turn, "other")
@@ -163,6 +168,7 @@ def report(turn: Turn) -> None:
     if turn.report_info:
         fields.append(("info", turn.report_info))
     turn.send("resource", tuple(fields))
+    state.reports = (*state.reports[1 - REPORTS_KEPT :], state.sequence)
     turn.report_now = False
     turn.report_info = ""
     state.reported = state.mine

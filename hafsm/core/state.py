@@ -15,6 +15,9 @@ from hafsm.core.ipvs import Operation, TableEntry
 from hafsm.core.machines import GroupState, Handover, NodeState, Phase, RealState
 from hafsm.core.settings import Address, CheckSpec, NodeName, ResourceKind, Settings, Value
 
+REPORTS_KEPT = 16
+"""Numbers of own reports that are remembered (`State.reports`): more than are ever asked for again at once."""
+
 
 class Holding(Enum):
     """Which sets of groups a director holds, seen from this one (heartbeat's `rsc_hold`).
@@ -214,9 +217,13 @@ class State(msgspec.Struct, kw_only=True, gc=False):
     mine: Holding = Holding.NONE
     reported: Holding = Holding.NONE
     reported_stable: bool = False
+    reports: tuple[int, ...] = ()
+    """Numbers of the last reports sent, oldest first."""
     handover: Handover = Handover.IDLE
     handover_set: Holding = Holding.NONE
     handover_deadline: int = 0
+    handover_after: int = 0
+    """Number of the peer's that its answers come after; those of an earlier hand-over may come late."""
     lending: Lending = Lending.NO
     remind_at: int = 0
     """When a living peer that does not call itself stable is asked again."""

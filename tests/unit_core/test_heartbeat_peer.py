@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hafsm.core.machines import Phase
+from hafsm.core.machines import Handover, Phase
 from hafsm.core.settings import SECOND, AutoFailback
 from hafsm.core.state import Holding
 from tests.unit_core.pair import A, B, Pair, act, ev
@@ -131,19 +131,48 @@ def test_a_message_that_heartbeat_no_longer_has_does_not_stop_confirming() -> No
     assert acknowledged(peer) == [10, 20]
 
 
-def test_a_report_follows_whatever_was_sent_again() -> None:
+def test_a_report_follows_an_old_one_that_was_sent_again() -> None:
     """The old report that comes again (not stable) must not be heartbeat's last word about this node."""
     peer = HeartbeatPeer()
     peer.answers_a_start("local")
-    before = len(peer.heard())
-    peer.me.fold(
-        ev.MessageReceived(
-            at=peer.pair.now, link=0, node=A, kind="NS_rexmit", generation=peer.generation, first=2, last=2
+    peer.say("starting")
+    *old, last = (a.sequence for _, actions in peer.me.log for a in actions if getattr(a, "kind", "") == "resource")
+
+    def sent_again(number: int) -> list[type]:
+        peer.me.fold(
+            ev.MessageReceived(
+                at=peer.pair.now,
+                link=0,
+                node=A,
+                kind="NS_rexmit",
+                generation=peer.generation,
+                first=number,
+                last=number,
+            )
         )
-    )
+        return [type(action) for action in peer.me.log[-1][1]]
+
+    for number in (last, 1):
+        assert sent_again(number) == [act.ResendMessages], "the last report is still true, and a status is no report"
+    before = len(peer.heard())
+    assert sent_again(old[-1]) == [act.ResendMessages, act.SendMessage]
     assert peer.heard()[before:] == [("resource", "local", "1")]
-    kinds = [type(action) for action in peer.me.log[-1][1]]
-    assert kinds.index(act.ResendMessages) < kinds.index(act.SendMessage)
+
+
+def test_a_done_of_the_last_hand_over_that_comes_late_does_not_count_for_this_one() -> None:
+    """The VIP would be taken while heartbeat still stops its scripts, and heartbeat would wait for ever."""
+    peer = HeartbeatPeer(auto_failback=AutoFailback.OFF)
+    peer.answers_a_start("all")
+    late = peer.sequence + 1
+    peer.sequence = late
+    peer.report("all", True)
+    peer.say("ask_resources", hold="all", info="me")
+    assert peer.me.state.handover is Handover.OFFERED
+    peer.say("ask_resources", number=late, hold="all", info="done")
+    assert peer.me.state.handover is Handover.OFFERED and peer.me.vips() == []
+    peer.say("ask_resources", hold="all", info="done")
+    peer.pair.run(SECOND)
+    assert peer.me.vips() == ["192.168.2.232"]
 
 
 def test_a_tie_does_not_stop_heartbeat_from_sending_home_what_is_this_nodes() -> None:
