@@ -74,6 +74,8 @@ class HeartbeatReceived(EventBase, frozen=True):
     """How long the sender wants to be waited for (`dt`); 0: it did not say."""
     journal: int = 0
     """The sender's journal number (`hj`), 0 for heartbeat 3: joins two journals into one order."""
+    behaviour: int = 0
+    """The sender's version of what directors do together (`hv`), 0 for heartbeat 3."""
 
 
 class MessageReceived(EventBase, frozen=True):

@@ -333,7 +333,7 @@ def _adopt(turn: Turn) -> None:
     if not both_stable(state):
         return
     free = Holding.ALL.minus(state.mine).minus(turn.peer.holds)
-    if turn.peer.hafsm:
+    if turn.peer.behaviour:
         free = free.both(Holding.LOCAL)
     if free is Holding.NONE:
         return
@@ -379,7 +379,7 @@ def stop(turn: Turn, by: str) -> None:
     state = turn.state
     again = bool(state.stop_reason)
     state.stop_reason = by
-    hafsm_beside = state.peer is not None and state.peer.hafsm and has_groups(state, state.mine)
+    hafsm_beside = state.peer is not None and state.peer.behaviour and has_groups(state, state.mine)
     if not again and hafsm_beside and standby.ask(turn, state.mine, f"{by}: stopping"):
         state.stop_deadline = state.now + STOP_ANSWER_NS
         return

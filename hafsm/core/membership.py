@@ -16,6 +16,8 @@ from hafsm.core.settings import MILLISECOND, SECOND
 from hafsm.core.state import REPORTS_KEPT, LinkView, Peer, State, has_groups
 from hafsm.core.turn import Turn, seconds
 
+BEHAVIOUR = 1
+"""What two hafsm directors do that heartbeat 3 does not, told in every heartbeat. 1: lend (make before break)."""
 ASK_AGAIN_NS = 250 * MILLISECOND
 """heartbeat asks for a missing message every 250 ms."""
 ASK_AT_ONCE = 10
@@ -57,6 +59,7 @@ def send_status(turn: Turn) -> None:
             ("dt", f"{state.settings.deadtime_ns // MILLISECOND:x}"),
             ("protocol", "1"),
             ("hj", f"{state.number:x}"),
+            ("hv", f"{BEHAVIOUR:x}"),
         ),
     )
 
@@ -87,7 +90,6 @@ def heartbeat(turn: Turn, event: HeartbeatReceived) -> bool:
     peer = turn.peer
     if event.sequence < peer.sequence:
         return renewed  # late: says nothing about now
-    hafsm = event.journal > 0
     silence = turn.state.now - peer.heard_at
     if peer.heard_at and not renewed and silence > turn.state.settings.warntime_ns:
         turn.say(
@@ -99,7 +101,7 @@ def heartbeat(turn: Turn, event: HeartbeatReceived) -> bool:
     turn.state.peer = replace(
         peer,
         heard_at=turn.state.now,
-        hafsm=hafsm,
+        behaviour=event.behaviour,
         status=event.status,
         deadtime_ns=event.deadtime_ns or turn.state.settings.deadtime_ns,
     )

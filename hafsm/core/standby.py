@@ -45,7 +45,7 @@ def ask(turn: Turn, what: Holding, why: str) -> bool:
     state.handover_deadline = state.now + ANSWER_LIMIT_NS
     state.handover_after = turn.peer.sequence
     turn.say(f"{why}: offering {what.value} resources to {turn.peer.name}")
-    turn.send("ask_resources", (("rsc_hold", what.value), ("info", "me"), *([_LEND] if turn.peer.hafsm else [])))
+    turn.send("ask_resources", (("rsc_hold", what.value), ("info", "me"), *([_LEND] if turn.peer.behaviour else [])))
     turn.moved = True
     return True
 

@@ -83,8 +83,8 @@ class Peer(Value, frozen=True):
     name: NodeName
     state: NodeState = NodeState.INIT
     generation: int = 0
-    hafsm: bool = False
-    """Its heartbeats carry a journal number: it is not heartbeat 3."""
+    behaviour: int = 0
+    """Its `membership.BEHAVIOUR`; 0: a heartbeat 3."""
     sequence: int = 0
     """Highest sequence number seen in this generation."""
     missing: tuple[int, ...] = ()

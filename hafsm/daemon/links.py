@@ -373,6 +373,7 @@ class Links:
                 status=envelope.status,
                 deadtime_ns=envelope.deadtime_ms * MILLISECOND,
                 journal=envelope.journal,
+                behaviour=envelope.behaviour,
             )
         return MessageReceived(
             at=now,

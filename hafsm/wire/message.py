@@ -179,6 +179,8 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """`dt`: how long the sender wants to be waited for; 0: it did not say."""
     journal: int = 0
     """`hj`, a field of our own that heartbeat ignores: the sender's journal number."""
+    behaviour: int = 0
+    """`hv`, another one: the version of what directors do together."""
     hold: str = ""
     """`rsc_hold`."""
     stable: bool | None = None
@@ -231,6 +233,7 @@ def read_envelope(message: Message) -> Envelope:
         status=reader.required_text("st", _STATUS_BYTES) if kind == "status" else reader.text("st", _STATUS_BYTES),
         deadtime_ms=reader.number("dt", DEADTIME_LIMIT_MS),
         journal=reader.number("hj"),
+        behaviour=reader.number("hv"),
         hold=reader.text("rsc_hold", _TEXT_BYTES),
         stable=reader.flag("isstable"),
         full=reader.text("rtype", _TEXT_BYTES) == "full",

@@ -387,6 +387,7 @@ def received(sender: NodeName, message: act.SendMessage, now: int, *, lend: bool
             status=fields["st"],
             deadtime_ns=int(fields["dt"], 16) * MILLISECOND,
             journal=int(fields["hj"], 16) if lend else 0,
+            behaviour=int(fields["hv"], 16) if lend else 0,
         )
     return ev.MessageReceived(
         at=now,
