@@ -270,7 +270,10 @@ class Director(Node):
         return self.run([*self._hafsm_words(), *args], timeout=timeout, check=check)
 
     def start_hafsm(self, *args: str) -> Process:
-        """Start the daemon on /etc/ha.d; it logs to /var/log/hafsm.log in the node."""
+        """Start the daemon on /etc/ha.d; it logs to /var/log/hafsm.log in the node. A watchdog that ha.cf names is
+        softdog."""
+        if self.run("grep -q ^watchdog /etc/ha.d/ha.cf", check=False).rc == 0:
+            self.use_softdog(margin_s=60)
         argv = [*self._hafsm_words(), "run", "--config-dir", "/etc/ha.d", *args]
         return self.start(argv, log="/var/log/hafsm.log")
 

@@ -142,7 +142,8 @@ def test_4_a_graceful_stop_hands_over_at_once(story: Story) -> None:
     assert client.arp_entry() == story.backup.mac
     assert watch.longest_outage() < 25, "the hand-over waited for deadtime"
     log = story.log(story.backup)
-    assert "server40.example.com said goodbye and has released everything; taking over foreign resources" in log
+    assert "server40.example.com gives foreign resources to this node" in log, "handed over before the end"
+    assert "server40.example.com said goodbye and has released everything" in log
 
 
 def test_5_auto_failback_brings_everything_back(story: Story) -> None:

@@ -181,10 +181,14 @@ class Node:
     def use_softdog(self, margin_s: int) -> None:
         """Make /dev/watchdog the kernel's software watchdog, until the next boot.
 
-        It resets the kernel unless it is written to every `margin_s` seconds after it was opened. The watchdog that
-        a user-mode kernel has by itself is a helper outside, which does nothing in this laboratory.
+        It resets the kernel unless it is written to every `margin_s` seconds after it was opened, or closed by its
+        magic letter (which Debian's kernel else ignores). The watchdog that a user-mode kernel has by itself is a
+        helper outside, which not every machine has. Harmless a second time.
         """
-        self.run(f"modprobe softdog soft_margin={margin_s} && mv /dev/watchdog1 /dev/watchdog")
+        self.run(
+            f"modprobe softdog soft_margin={margin_s} nowayout=0; "
+            "[ ! -e /dev/watchdog1 ] || mv /dev/watchdog1 /dev/watchdog"
+        )
 
     def freeze(self) -> None:
         """Stop the machine between two instructions (SIGSTOP), as a hypervisor pauses a virtual one."""
