@@ -69,25 +69,22 @@ def join(turn: Turn) -> None:
     if peer is not None and peer.state is not NodeState.DEAD:
         if peer.starting:
             # It said `starting` while this node was not ready to answer.
-            _answer_starting(turn)
+            _peer_starting(turn)
     elif not state.fence_action and not state.fence_deadline:
         take_over(turn, "no other director lives" if peer is not None else "this is the only director")
 
 
 def _peer_starting(turn: Turn) -> None:
-    """Also said again: a heartbeat 3 that was not active yet has ignored this node's, and both would wait for 10 s."""
-    if turn.state.phase is Phase.STARTING:
-        turn.send("starting")
-    _answer_starting(turn)
-
-
-def _answer_starting(turn: Turn) -> None:
+    """A heartbeat 3 says it once, when it holds nothing. It has ignored this node's if it was not active yet, and then
+    sends no report: both would wait for 10 s."""
     state = turn.state
-    turn.change_peer(stable=False, starting=True)
+    peer = turn.change_peer(stable=False, starting=True)
     state.phase = PHASE.fire(state.phase, "peer_starting")
     if state.phase is not Phase.WAITING:
         turn.report_now = True
     turn.moved = True
+    if state.phase is Phase.RECEIVED and not peer.behaviour:
+        _become_stable(turn, "both_fresh", f"{peer.name} starts as well and holds nothing")
 
 
 def _become_stable(turn: Turn, trigger: str, why: str) -> None:

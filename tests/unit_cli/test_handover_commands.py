@@ -13,6 +13,7 @@ from hafsm.cli.standby import Verdict, Watch
 from hafsm.core import actions as act
 from hafsm.core import events as ev
 from hafsm.core.describe import describe
+from hafsm.core.machines import Phase
 from hafsm.core.settings import SECOND
 from hafsm.errors import InvariantError
 from tests.unit_cli.serving import serving
@@ -159,6 +160,7 @@ def test_a_daemon_that_stops_or_starts_anew_meanwhile(verb: str) -> None:
     watch = Watch(verb, "local", pair.a.generation)
     ended = Verdict(False, "the daemon of server40 ends or was started anew meanwhile")
     pair.a.fold(ev.StopRequested(at=pair.now, by="SIGTERM"))
+    pair.until(lambda: pair.a.state.phase is Phase.GONE)  # it hands over first
     assert watch.look(describe(pair.a.state, (), now=pair.now), 1.0) == ended
     pair.run(5 * SECOND)
     pair.a.start(same_boot=True)
