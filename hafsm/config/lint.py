@@ -15,11 +15,14 @@ from hafsm.config.ha_cf_programs import API_CLIENTS
 from hafsm.config.haresources import PlacedGroup
 from hafsm.config.ldirectord_cf import ReadLdirectordCf
 from hafsm.config.model import Configuration, Serial
+from hafsm.config.names import word_set
 from hafsm.config.source import exists
 from hafsm.core.settings import SECOND, AutoFailback, NodeName, ResourceKind
 
 _ADVISED_INTERVALS = 4
 """deadtime below this many keepalives: two lost heartbeats and a little delay kill a healthy node."""
+
+_MEDIA = word_set("bcast udp ucast ucast6 mcast mcast6 serial")
 
 
 def seconds(ns: int) -> str:
@@ -33,7 +36,7 @@ def lint_ha_cf(read: ReadHaCf, me: NodeName, report: Report) -> None:
     _lint_nodes(read, me, report)
     _lint_pings(read, report)
     ha, lines = read.value, read.lines
-    if not ha.media and not read.broken & {"bcast", "udp", "ucast", "mcast", "serial"}:
+    if not ha.media and not read.broken & _MEDIA:
         report.error(0, "no heartbeat medium", "at least one bcast, ucast, mcast or serial line", "Add one, better two")
     if "auto_failback" not in read.broken and ha.auto_failback is AutoFailback.LEGACY:
         found = "auto_failback is legacy" if "auto_failback" in lines else "no auto_failback line"
@@ -134,10 +137,11 @@ def _lint_nodes(read: ReadHaCf, me: NodeName, report: Report) -> None:
 
 def _lint_pings(read: ReadHaCf, report: Report) -> None:
     ha, lines = read.value, read.lines
-    if "ping" in lines and "ping_group" in lines:
+    alone = [name for name in ("ping", "ping6") if name in lines]
+    if alone and "ping_group" in lines:
         report.warn(
-            max(lines["ping"], lines["ping_group"]),
-            "ping and ping_group together: each counts for itself, so one lost ping host moves the resources "
+            max(lines[name] for name in (*alone, "ping_group")),
+            f"{alone[0]} and ping_group together: each counts for itself, so one lost ping host moves the resources "
             "although the group still answers",
             "either one of them",
             "Put the ping host into the group, or remove the group",
@@ -146,7 +150,7 @@ def _lint_pings(read: ReadHaCf, report: Report) -> None:
         report.warn(lines["respawn"], "ipfail without a ping node does nothing", "a ping or ping_group line")
     if ha.pings and not ha.ipfail and "respawn" not in read.broken:
         report.warn(
-            min(lines[name] for name in ("ping", "ping_group") if name in lines),
+            min(lines[name] for name in ("ping", "ping6", "ping_group") if name in lines),
             "ping nodes without ipfail are watched, but nothing follows from it",
             "respawn hacluster /usr/lib/heartbeat/ipfail",
         )

@@ -212,7 +212,7 @@ HA_CF: tuple[Case, ...] = (
     (
         "#ucast eth1 10.0.0.3",
         "ucast eth1 fd00::3",
-        (('error ha.cf:12: "ucast eth1 fd00::3"; expected an IPv4 address or host name'),),
+        (('error ha.cf:12: "ucast eth1 fd00::3"; expected an IPv4 address or host name. Use ucast6'),),
     ),
     (
         "#mcast eth0 225.0.0.1 694 1 0",
@@ -397,8 +397,8 @@ HA_CF: tuple[Case, ...] = (
     ),
     (
         "ping 192.168.2.251",
-        "ping6 fd00::1",
-        ('error ha.cf:19: "ping6" is IPv6, which is not supported yet; expected IPv4. Use mcast, ucast or ping',),
+        "ping fd00::1",
+        ('error ha.cf:19: "ping" names "fd00::1"; expected an IPv4 address or host name. Use ping6',),
     ),
     (
         "respawn hacluster /usr/lib64/heartbeat/ipfail",
