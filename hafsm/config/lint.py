@@ -12,7 +12,7 @@ from pathlib import Path
 from hafsm.config.findings import Finding, Report, suggestion
 from hafsm.config.ha_cf import ReadHaCf
 from hafsm.config.ha_cf_programs import API_CLIENTS
-from hafsm.config.haresources import PlacedGroup
+from hafsm.config.haresources import PlacedGroup, written_out
 from hafsm.config.ldirectord_cf import ReadLdirectordCf
 from hafsm.config.model import Configuration, Serial
 from hafsm.config.names import word_set
@@ -187,13 +187,16 @@ def lint_addresses(
     marks = any(service.protocol == "fwm" for service in read.value.services)
     for ip, line in vips.items():
         if ip not in served and not marks:
-            resources.warn(line, f"address {ip} has no virtual service", f"virtual={ip}:PORT in {ldirectord.file}")
+            wanted = f"virtual6=[{ip}]:PORT" if ":" in ip else f"virtual={ip}:PORT"
+            resources.warn(line, f"address {ip} has no virtual service", f"{wanted} in {ldirectord.file}")
     for service in read.value.services:
         if service.address and service.address not in vips:
+            v6 = ":" in service.address
+            wanted = f"IPv6addr::{written_out(service.address)}/64" if v6 else f"IPaddr::{service.address}/24"
             ldirectord.warn(
                 read.lines[service.key],
                 f"virtual service {service.key} has an address that no resource group holds",
-                f"IPaddr::{service.address}/24 or the like in {resources.file}",
+                f"{wanted} or the like in {resources.file}",
             )
 
 

@@ -549,18 +549,18 @@ HARESOURCES: tuple[Case, ...] = (
         "2001:db8::1/64",
         (
             (
-                'error haresources:1: resource "2001:db8::1/64"; expected an IPv4 address or a script. IPv6 '
-                "addresses are not supported yet"
+                'error haresources:1: resource "2001:db8::1/64"; expected an IPv4 address or a script. Write '
+                "IPv6addr::2001:db8:0:0:0:0:0:1/64"
             ),
         ),
     ),
     (
         "IPaddr::192.168.2.232/24/eth0:0",
-        "IPaddr2::2001:db8::1/64",
+        "IPaddr::192.168.2.232/24/eth0:0 IPv6addr::2001:db8:0:0:0:0:0:1/64",
         (
             (
-                'error haresources:1: resource "IPaddr2::2001:db8::1/64"; expected '
-                "IPaddr2::ADDRESS/BITS/INTERFACE:LABEL with one argument"
+                "warning haresources:1: address 2001:db8::1 has no virtual service; expected "
+                "virtual6=[2001:db8::1]:PORT in ldirectord.cf"
             ),
         ),
     ),
