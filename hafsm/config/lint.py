@@ -183,14 +183,15 @@ def lint_addresses(
 ) -> None:
     """VIPs without a service and services without a VIP: both are legal and both are usually typing errors."""
     vips = {r.address.ip: placed.line for placed in groups for r in placed.group.resources if r.address is not None}
-    served = {service.address for service in read.value.services if service.address}
-    marks = any(service.protocol == "fwm" for service in read.value.services)
+    services = [service for service in read.value.services if service.protocol != "fwm"]
+    marks = len(services) < len(read.value.services)
+    served = {service.address for service in services}
     for ip, line in vips.items():
         if ip not in served and not marks:
             wanted = f"virtual6=[{ip}]:PORT" if ":" in ip else f"virtual={ip}:PORT"
             resources.warn(line, f"address {ip} has no virtual service", f"{wanted} in {ldirectord.file}")
-    for service in read.value.services:
-        if service.address and service.address not in vips:
+    for service in services:
+        if service.address not in vips:
             v6 = ":" in service.address
             wanted = f"IPv6addr::{written_out(service.address)}/64" if v6 else f"IPaddr::{service.address}/24"
             ldirectord.warn(

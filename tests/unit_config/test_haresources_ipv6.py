@@ -126,11 +126,12 @@ def test_two_spellings_are_one_address() -> None:
     ]
 
 
-def compared(resources: str, *addresses: str) -> list[str]:
-    """The findings about VIPs and virtual services of these addresses, port 80."""
+def compared(resources: str, *addresses: str, mark: VirtualService | None = None) -> list[str]:
+    """The findings about VIPs and virtual services of these addresses, port 80, or of a mark."""
     groups, findings = read(resources)
     assert findings == []
     services = tuple(VirtualService(protocol="tcp", address=address, port=80) for address in addresses)
+    services += (mark,) if mark is not None else ()
     lines = {service.key: number for number, service in enumerate(services, 3)}
     read_cf = ReadLdirectordCf(value=LdirectordCf(file="/etc/ldirectord.cf", services=services), lines=lines)
     reports = Report("haresources"), Report("ldirectord.cf")
@@ -142,9 +143,14 @@ def test_a_vip_is_found_among_the_virtual_services_however_it_is_written() -> No
     assert compared(f"a IPv6addr::{LONG.upper()}/64 192.0.2.10/24\n", "192.0.2.10", "2001:db8::10") == []
 
 
+def test_a_mark_may_serve_any_vip() -> None:
+    mark = VirtualService(protocol="fwm", address="::", port=0, mark=7)
+    assert compared(f"a IPv6addr::{LONG}/64\n", mark=mark) == []
+
+
 def test_a_vip_and_a_virtual_service_that_do_not_meet_are_both_pointed_out() -> None:
     found = compared(f"a IPv6addr::{LONG}/64\n", "2001:db8::11")
-    assert [text.replace("service tcp:2001:db8::11:80", "service tcp:[2001:db8::11]:80") for text in found] == [
+    assert found == [
         "warning haresources:1: address 2001:db8::10 has no virtual service; expected virtual6=[2001:db8::10]:PORT in "
         "ldirectord.cf",
         "warning ldirectord.cf:3: virtual service tcp:[2001:db8::11]:80 has an address that no resource group holds; "
