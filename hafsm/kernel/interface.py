@@ -28,7 +28,7 @@ class Kernel(Protocol):
         """Those of `candidates` that are on one of this machine's interfaces now, whoever put them there.
 
         An address counts as held only with its prefix length and interface as configured (`prefix` 0: any; `interface`
-        empty: anywhere); each is returned exactly as given.
+        empty: anywhere, for IPv6 but on lo); each is returned exactly as given.
         """
 
     def add_address(self, address: Address, lease_s: int) -> None:

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkDumpInterrupted, NetlinkError
 
@@ -36,6 +37,7 @@ from hafsm.kernel.rules import broadcast_of, is_v6, same_place
 
 FOREVER_S = 0xFFFFFFFF
 """INFINITY_LIFE_TIME of IFA_CACHEINFO."""
+LOOPBACK = "lo"
 FLAG_NODAD = 0x02
 FLAG_NOPREFIXROUTE = 0x200
 FLAG_LINK_NOARP = 0x80
@@ -199,17 +201,22 @@ class LinuxKernel:
                 return _Place(index, address.interface, address.prefix)
         found = self._addresses(asked)
         # A route look-up for an address that this machine holds answers `lo`: look at what is held first.
-        there = [f for f in found if f.ip == address.ip and address.interface in ("", f.interface)]
+        there = _matching(msgspec.structs.replace(address, prefix=0), found)
         if there or (there := _networks(address, found)):
             return _Place(there[0].index, there[0].interface, address.prefix or there[0].prefix)
-        if not address.prefix:
+        route = self._route_to(address.ip, asked) if address.prefix else None
+        if route is None:
             nowhere = f"{address.interface} has no" if address.interface else "no interface has a"
             wanted = f"write prefix length and interface, such as {address.ip}/64/{address.interface or 'eth0'}"
             raise KernelError(asked, errno.EADDRNOTAVAIL, f"{nowhere} network that holds it; {wanted}")
+        return _Place(*route, address.prefix)
+
+    def _route_to(self, ip: str, asked: str) -> tuple[int, str] | None:
+        """Index and name of the interface with the route; None: an IPv6 address of this machine's own, on lo."""
         with _asking(asked):
-            route = next(iter(self._route.route("get", dst=address.ip)))
-            index = int(route.get("oif"))
-            return _Place(index, socket.if_indextoname(index), address.prefix)
+            index = int(next(iter(self._route.route("get", dst=ip))).get("oif"))
+            interface = socket.if_indextoname(index)
+        return None if is_v6(ip) and interface == LOOPBACK else (index, interface)
 
     def _renew(self, address: Address, at: _Found, lease_s: int, found: Sequence[_Found], looked_ns: int) -> bool:
         """Renew an address seen as `at`, among `found`, when it was `looked_ns`; False if it was lost since."""
@@ -280,7 +287,14 @@ def _found(message: Any, names: dict[int, str]) -> _Found:
 
 
 def _matching(address: Address, found: Sequence[_Found]) -> list[_Found]:
-    return [f for f in found if same_place(address, f.ip, f.prefix, f.interface)]
+    """Where it is. A director that is a real server too has the VIP on lo for good: that one is no lease of ours.
+
+    This holds for IPv6, where the interface is usually left out, unless lo itself is named.
+    """
+    places = [f for f in found if same_place(address, f.ip, f.prefix, f.interface)]
+    if is_v6(address.ip) and not address.interface:
+        places = [f for f in places if f.interface != LOOPBACK]
+    return places
 
 
 def _networks(address: Address, found: Sequence[_Found], index: int = 0) -> list[_Found]:
@@ -299,7 +313,7 @@ def _networks(address: Address, found: Sequence[_Found], index: int = 0) -> list
         and f.ip != address.ip
         and 0 < f.prefix < 128
         and index in (0, f.index)
-        and address.interface in ("", f.interface)
+        and (address.interface == f.interface or (not address.interface and f.interface != LOOPBACK))
         and ip in ipaddress.IPv6Network((f.ip, f.prefix), strict=False)
     ]
     return sorted(networks, key=lambda f: (-f.prefix, f.index))

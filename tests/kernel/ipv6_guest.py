@@ -124,6 +124,24 @@ def without_prefix_and_network_it_is_refused_with_what_to_write(bench: Bench) ->
     assert "(lan1 has no network that holds it; write prefix" in str(error)
 
 
+def a_copy_on_lo_is_left_alone(bench: Bench) -> None:
+    """Of a director that is a real server too."""
+    run("ip", "addr", "add", "2001:db8::10/128", "dev", "lo")
+    for address in (vip6(prefix=0, interface=""), vip6(interface=""), vip6(prefix=0)):
+        assert bench.kernel.held_addresses((address,)) == ()
+        bench.kernel.add_address(address, 60)
+        assert bench.kernel.held_addresses((address,)) == (address,)
+        assert bench.kernel.renew_addresses((address,), 60) == ()
+        assert shown("2001:db8::10", "lan0") is not None
+        bench.kernel.remove_address(address)
+        assert shown("2001:db8::10", "lan0") is None
+        entry = shown("2001:db8::10", "lo")
+        assert entry is not None and entry["valid_life_time"] == linux.FOREVER_S
+    run("ip", "addr", "add", "2001:db8:9::10/128", "dev", "lo")
+    error = error_of(lambda: bench.kernel.add_address(vip6("2001:db8:9::10", 64, ""), 60))
+    assert error.errno == errno.EADDRNOTAVAIL
+
+
 def an_interface_without_ipv6_is_named(bench: Bench) -> None:
     (SYSCTL / "lan1/disable_ipv6").write_text("1\n")
     error = error_of(lambda: bench.kernel.add_address(vip6("2001:db8:5::10", 48, "lan1"), 60))
@@ -284,6 +302,7 @@ def nothing_is_announced_without_arp(bench: Bench) -> None:
 
 
 WITNESS_CASES: tuple[Case, ...] = (
+    a_copy_on_lo_is_left_alone,
     without_prefix_the_network_that_holds_it_decides,
     without_a_network_the_route_decides,
     without_prefix_and_network_it_is_refused_with_what_to_write,
@@ -306,6 +325,7 @@ def begin_anew() -> None:
         (SYSCTL / interface / "disable_ipv6").write_text("1\n")  # which takes all addresses and routes away
         (SYSCTL / interface / "disable_ipv6").write_text("0\n")
         run("ip", "addr", "replace", own, "dev", interface, "nodad")
+    run("ip", "-6", "addr", "flush", "dev", "lo", "scope", "global")
 
 
 def main() -> None:
