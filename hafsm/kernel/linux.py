@@ -116,6 +116,10 @@ class LinuxKernel:
                 asked, errno.EACCES, f"net.ipv6.conf.{place.interface}.disable_ipv6 keeps IPv6 off {place.interface}"
             )
         with _asking(asked):
+            for other in found:
+                # Of IPv6 an interface has an address once: "replace" would leave it its old prefix length.
+                if (other.ip, other.index) == (address.ip, place.index) and other.prefix != place.prefix:
+                    self._delete(address, other)
             self._replace(address, place, lease_s, found)
 
     def renew_addresses(self, addresses: Sequence[Address], lease_s: int) -> tuple[Address, ...]:

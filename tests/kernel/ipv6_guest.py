@@ -142,6 +142,15 @@ def a_copy_on_lo_is_left_alone(bench: Bench) -> None:
     assert error.errno == errno.EADDRNOTAVAIL
 
 
+def one_that_somebody_left_with_another_prefix_length_is_replaced(bench: Bench) -> None:
+    run("ip", "addr", "add", "2001:db8::10/128", "dev", "lan0")
+    assert bench.kernel.held_addresses((vip6(),)) == ()
+    bench.kernel.add_address(vip6(), 60)
+    assert bench.kernel.held_addresses((vip6(),)) == (vip6(),)
+    entry = shown("2001:db8::10")
+    assert entry is not None and entry["prefixlen"] == 64 and entry["valid_life_time"] <= 60
+
+
 def an_interface_without_ipv6_is_named(bench: Bench) -> None:
     (SYSCTL / "lan1/disable_ipv6").write_text("1\n")
     error = error_of(lambda: bench.kernel.add_address(vip6("2001:db8:5::10", 48, "lan1"), 60))
@@ -302,6 +311,7 @@ def nothing_is_announced_without_arp(bench: Bench) -> None:
 
 
 WITNESS_CASES: tuple[Case, ...] = (
+    one_that_somebody_left_with_another_prefix_length_is_replaced,
     a_copy_on_lo_is_left_alone,
     without_prefix_the_network_that_holds_it_decides,
     without_a_network_the_route_decides,
