@@ -14,13 +14,15 @@ from hafsm.config import ha_cf_media, ha_cf_programs
 from hafsm.config.findings import Report, quote, suggestion
 from hafsm.config.ha_cf_values import BAUD_DEFAULT, IDLE, NUMBERS, REFUSED, TEXTS, boolean
 from hafsm.config.model import ApiAuth, FenceDevice, HaCf, Medium, Respawn, Serial
-from hafsm.config.names import Misread, ipv4, word_set
+from hafsm.config.names import Misread, word_set
 from hafsm.config.source import Source, is_clean
 from hafsm.core.settings import SECOND, AutoFailback, NodeName, PingNode
 
 _NODE = re.compile(r"[A-Za-z0-9._-]{1,99}")
 
-LISTS = word_set("apiauth bcast env mcast node ping ping_group respawn serial stonith stonith_host ucast udp")
+LISTS = word_set(
+    "apiauth bcast env mcast mcast6 node ping ping6 ping_group respawn serial stonith stonith_host ucast ucast6 udp"
+)
 """Directives that accumulate."""
 
 OLD = "nice_failback"
@@ -112,15 +114,17 @@ class _Reader:
                     if name == "udp":
                         self.report.warn(self.line, '"udp" is an old word', '"bcast"', "Both mean the same")
                     self.each(name, words(rest), lambda word: self.medium(ha_cf_media.one_word(name, word)))
-                case "ucast" | "mcast":
+                case "ucast" | "ucast6" | "mcast" | "mcast6":
                     self.medium(ha_cf_media.many_words(name, words(rest)))
                 case "ping":
-                    self.each(name, words(rest), lambda word: self.ping(word, [word]))
+                    self.each(name, words(rest), lambda word: self.ping(word, [ha_cf_media.ping_host(word)]))
+                case "ping6":
+                    self.each(name, words(rest), lambda word: self.ping(word, [ha_cf_media.ping6_host(word)]))
                 case "ping_group":
                     group, *hosts = words(rest) or [""]
                     if not hosts:
                         raise Misread("a name and at least one host: ping_group NAME HOST …")
-                    self.ping(group, hosts)
+                    self.ping(group, [ha_cf_media.ping_group_host(host) for host in hosts])
                 case "stonith":
                     self.fence_device(ha_cf_programs.stonith(rest.split()))
                 case "stonith_host":
@@ -156,15 +160,14 @@ class _Reader:
         else:
             self.media.append((self.line, medium))
 
-    def ping(self, name: str, hosts: list[str]) -> None:
-        addresses = tuple(dict.fromkeys(ipv4(host) for host in hosts))
+    def ping(self, name: str, addresses: list[str]) -> None:
         if any(ping.name == name for ping in self.pings):
             raise Misread(
                 "each ping node or group once",
                 found=f"ping node {quote(name)} is named again",
                 remedy="Remove one of them",
             )
-        self.pings.append(PingNode(name=name, hosts=addresses))
+        self.pings.append(PingNode(name=name, hosts=tuple(dict.fromkeys(addresses))))
 
     def fence_device(self, device: FenceDevice) -> None:
         if any(device.host == other.host for other in self.fencing):
@@ -198,7 +201,7 @@ class _Reader:
     def port_orders(self) -> None:
         """heartbeat gives a medium the port or speed that stands above it; hafsm has one for all."""
         for name, default, media in (
-            ("udpport", 694, ("bcast", "udp", "ucast")),
+            ("udpport", 694, ("bcast", "udp", "ucast", "ucast6")),
             ("baud", BAUD_DEFAULT, ("serial",)),
         ):
             firsts = [self.lines[medium] for medium in media if medium in self.lines]

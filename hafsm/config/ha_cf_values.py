@@ -171,7 +171,6 @@ IDLE: dict[str, Idle] = {
     ),
 }
 
-_IPV6 = ('"{}" is IPv6, which is not supported yet', "IPv4", "Use mcast, ucast or ping")
 _NOT_BUILT = (
     '"{}" is no directive of the heartbeat that Debian ships',
     "only directives of heartbeat 3.0.6",
@@ -179,7 +178,6 @@ _NOT_BUILT = (
 )
 
 REFUSED: dict[str, tuple[str, str, str]] = {
-    **dict.fromkeys(("mcast6", "ping6", "ucast6"), _IPV6),
     **dict.fromkeys(("hbaping", "normalpoll", "rds", "tipc"), _NOT_BUILT),
     "failfast": (
         '"{}" is not supported yet: hafsm reboots no machine because a program died',

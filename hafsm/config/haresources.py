@@ -2,7 +2,8 @@
 
 A comment runs to the end of its line and a backslash at the end of a line continues it. heartbeat's ResourceManager
 cuts comments only from the first line of a group and wants nothing at all behind the backslash; where a file falls into
-that, it is read as it was meant, with a warning, because the other director may still run heartbeat.
+that, it is read as it was meant, with a warning, because the other director may still run heartbeat. So is an IPv6
+address with `::`, where ResourceManager begins another argument.
 """
 
 from __future__ import annotations
@@ -13,16 +14,19 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from hafsm.config.findings import Report, quote, suggestion
-from hafsm.config.names import Misread, interface, whole
+from hafsm.config.names import Misread, interface, ipv6_address, whole
 from hafsm.config.source import Line, Source, is_clean
 from hafsm.core.settings import Address, Group, NodeName, Resource, ResourceKind, SyncDaemon, SyncRole
 
 _ADDRESS_SCRIPTS = ("IPaddr", "IPaddr2")
+_ADDRESS6_SCRIPTS = ("IPv6addr", "IPaddr2")
+"""What also takes an IPv6 address: IPv6addr nothing else."""
 _SYNC_ROLES = {"master": SyncRole.MASTER, "slave": SyncRole.BACKUP, "backup": SyncRole.BACKUP}
 _MAILBOX = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=-]*(@[A-Za-z0-9][A-Za-z0-9.-]*)?")
 """What is safe as a word of sendmail's command line: never an option."""
 _SCRIPT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]*")
 _DOTTED = re.compile(r"[0-9]+(\.[0-9]+){3}(/.*)?")
+_DOTTED_START = re.compile(r"[0-9]+\.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +111,9 @@ def _reported(word: str, line: int, report: Report) -> Resource | None:
     except Misread as error:
         report.error(line, error.found or f"resource {quote(word)}", error.expected, error.remedy)
         return None
-    if resource.address is not None and "/" not in word:
+    if resource.address is not None and ":" in resource.address.ip:
+        _warn_about_ipv6(word, resource.address, line, report)
+    elif resource.address is not None and "/" not in word:
         report.warn(
             line,
             f"{quote(word)} has no prefix length",
@@ -117,19 +123,49 @@ def _reported(word: str, line: int, report: Report) -> Resource | None:
     return resource
 
 
+def _warn_about_ipv6(word: str, address: Address, line: int, report: Report) -> None:
+    ip, *parts = word.partition("::")[2].split("/")
+    if "::" in ip:
+        report.warn(
+            line,
+            f'{quote(word)} has "::" in its address',
+            f"it written out: {written_out(address.ip)}",
+            "heartbeat begins another argument there, and the group does not start",
+        )
+    if ":" in "".join(parts):
+        report.warn(
+            line,
+            f"{quote(word)} has a label",
+            f"the interface alone: {address.interface}",
+            "IPv6 addresses have no labels; heartbeat takes it for a part of the interface's name",
+        )
+
+
+def written_out(ip: str) -> str:
+    """An IPv6 address without `::`, as heartbeat needs it: `2001:db8:0:0:0:0:0:1`."""
+    return ":".join(f"{int(part, 16):x}" for part in ipaddress.IPv6Address(ip).exploded.split(":"))
+
+
 def read_resource(word: str) -> Resource:
     """A word of a line: `script`, `script::arg::arg`, or a bare dotted address. Raises Misread."""
     if _DOTTED.fullmatch(word):
         return Resource(kind=ResourceKind.ADDRESS, text=word, address=read_address(word))
+    ip, *parts = word.split("/")
     try:
-        ipaddress.IPv6Address(word.partition("/")[0])
+        ip = written_out(ip)
     except ValueError:
         pass
     else:
-        raise Misread("an IPv4 address or a script", remedy="IPv6 addresses are not supported yet")
-    script, *arguments = word.split("::")
+        raise Misread("an IPv4 address or a script", remedy=f"Write IPv6addr::{'/'.join((ip, *parts))}")
+    script, _, rest = word.partition("::")
+    arguments = word.split("::")[1:]
     if not _SCRIPT.fullmatch(script):
         raise Misread("script, script::argument::argument, or an IPv4 address")
+    v6 = ":" in rest.partition("/")[0] and not _DOTTED_START.match(rest)
+    if script == "IPv6addr" or (script in _ADDRESS6_SCRIPTS and v6):
+        return Resource(kind=ResourceKind.ADDRESS, text=word, address=read_address6(rest, script))
+    if script in _ADDRESS_SCRIPTS and v6:
+        raise Misread(f"{script}::ADDRESS/BITS/INTERFACE:LABEL with an IPv4 address", remedy=f"Write IPv6addr::{rest}")
     if script in _ADDRESS_SCRIPTS:
         if len(arguments) != 1:
             raise Misread(f"{script}::ADDRESS/BITS/INTERFACE:LABEL with one argument")
@@ -139,7 +175,7 @@ def read_resource(word: str) -> Resource:
             raise Misread("ldirectord or ldirectord::FILE")
         return Resource(kind=ResourceKind.IPVS, text=word, arguments=tuple(arguments))
     if script == "SendArp":
-        return Resource(kind=ResourceKind.ANNOUNCE, text=word, announced=_announced(arguments))
+        return Resource(kind=ResourceKind.ANNOUNCE, text=word, announced=_announced(rest))
     if script == "MailTo":
         return Resource(kind=ResourceKind.MAIL, text=word, arguments=_mail(arguments))
     if script == "LVSSyncDaemonSwap":
@@ -147,17 +183,19 @@ def read_resource(word: str) -> Resource:
     return Resource(kind=ResourceKind.SCRIPT, text=word, script=script, arguments=tuple(arguments))
 
 
-def _announced(arguments: list[str]) -> Address:
-    """heartbeat's `SendArp::IP/INTERFACE`."""
+def _announced(text: str) -> Address:
+    """heartbeat's `SendArp::IP/INTERFACE`; with an IPv6 address it is ours."""
     expected = "SendArp::ADDRESS/INTERFACE such as SendArp::192.0.2.10/eth1"
-    ip, slash, device = arguments[0].partition("/") if len(arguments) == 1 else ("", "", "")
-    if not slash:
+    ip, slash, device = text.partition("/")
+    if not slash or "::" in device:
         raise Misread(expected)
     try:
         device = interface(device)
     except Misread:
         raise Misread(expected, remedy="It takes neither a prefix length nor a label") from None
-    return Address(ip=_ip(ip, expected), prefix=32, interface=device)
+    if _DOTTED_START.match(ip) or ":" not in ip:
+        return Address(ip=_ip(ip, expected), prefix=32, interface=device)
+    return Address(ip=ipv6_address(ip, expected), prefix=128, interface=device)
 
 
 def _mail(arguments: list[str]) -> tuple[str, ...]:
@@ -207,19 +245,42 @@ def read_address(text: str) -> Address:
     return Address(ip=_ip(ip, expected), prefix=prefix, interface=device, label=label, broadcast=broadcast)
 
 
-def whole_or(text: str, expected: str) -> int:
+def read_address6(text: str, script: str) -> Address:
+    """`ip[/[bits][/interface[:label]]]`; the label, which IPv6 does not have, is left out.
+
+    Raises Misread. Without bits the address's prefix length is 0, as in heartbeat: the interface decides.
+    """
+    expected = f"{script}::ADDRESS/BITS/INTERFACE such as {script}::{written_out('2001:db8::10')}/64/eth0"
+    ip, *parts = text.split("/")
+    bits = parts.pop(0) if parts else ""
+    device = parts.pop(0).partition(":")[0] if parts else ""
+    if parts:
+        raise Misread(expected)
+    found = ipaddress.IPv6Address(ipv6_address(ip, expected))
+    if found.is_multicast or found.is_unspecified:
+        raise Misread(f"{expected}, ADDRESS that of one machine")
+    if found.is_link_local and not device:
+        raise Misread(f"{expected}, INTERFACE not left out for a link-local address")
+    return Address(
+        ip=str(found),
+        prefix=whole_or(bits, expected, 128) if bits else 0,
+        interface=interface(device) if device else "",
+    )
+
+
+def whole_or(text: str, expected: str, high: int = 32) -> int:
     """A prefix length. Raises Misread."""
     try:
-        return whole(text, 1, 32)
+        return whole(text, 1, high)
     except Misread:
-        raise Misread(f"{expected}, BITS from 1 to 32") from None
+        raise Misread(f"{expected}, BITS from 1 to {high}") from None
 
 
 def _ip(text: str, expected: str) -> str:
     try:
         return str(ipaddress.IPv4Address(text))
     except ValueError:
-        raise Misread(expected, remedy="IPv6 is not supported yet" if ":" in text else "") from None
+        raise Misread(expected) from None
 
 
 def _unique(groups: list[PlacedGroup], report: Report) -> None:

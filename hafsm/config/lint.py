@@ -12,14 +12,17 @@ from pathlib import Path
 from hafsm.config.findings import Finding, Report, suggestion
 from hafsm.config.ha_cf import ReadHaCf
 from hafsm.config.ha_cf_programs import API_CLIENTS
-from hafsm.config.haresources import PlacedGroup
+from hafsm.config.haresources import PlacedGroup, written_out
 from hafsm.config.ldirectord_cf import ReadLdirectordCf
 from hafsm.config.model import Configuration, Serial
+from hafsm.config.names import word_set
 from hafsm.config.source import exists
 from hafsm.core.settings import SECOND, AutoFailback, NodeName, ResourceKind
 
 _ADVISED_INTERVALS = 4
 """deadtime below this many keepalives: two lost heartbeats and a little delay kill a healthy node."""
+
+_MEDIA = word_set("bcast udp ucast ucast6 mcast mcast6 serial")
 
 
 def seconds(ns: int) -> str:
@@ -33,7 +36,7 @@ def lint_ha_cf(read: ReadHaCf, me: NodeName, report: Report) -> None:
     _lint_nodes(read, me, report)
     _lint_pings(read, report)
     ha, lines = read.value, read.lines
-    if not ha.media and not read.broken & {"bcast", "udp", "ucast", "mcast", "serial"}:
+    if not ha.media and not read.broken & _MEDIA:
         report.error(0, "no heartbeat medium", "at least one bcast, ucast, mcast or serial line", "Add one, better two")
     if "auto_failback" not in read.broken and ha.auto_failback is AutoFailback.LEGACY:
         found = "auto_failback is legacy" if "auto_failback" in lines else "no auto_failback line"
@@ -134,10 +137,11 @@ def _lint_nodes(read: ReadHaCf, me: NodeName, report: Report) -> None:
 
 def _lint_pings(read: ReadHaCf, report: Report) -> None:
     ha, lines = read.value, read.lines
-    if "ping" in lines and "ping_group" in lines:
+    alone = [name for name in ("ping", "ping6") if name in lines]
+    if alone and "ping_group" in lines:
         report.warn(
-            max(lines["ping"], lines["ping_group"]),
-            "ping and ping_group together: each counts for itself, so one lost ping host moves the resources "
+            max(lines[name] for name in (*alone, "ping_group")),
+            f"{alone[0]} and ping_group together: each counts for itself, so one lost ping host moves the resources "
             "although the group still answers",
             "either one of them",
             "Put the ping host into the group, or remove the group",
@@ -146,7 +150,7 @@ def _lint_pings(read: ReadHaCf, report: Report) -> None:
         report.warn(lines["respawn"], "ipfail without a ping node does nothing", "a ping or ping_group line")
     if ha.pings and not ha.ipfail and "respawn" not in read.broken:
         report.warn(
-            min(lines[name] for name in ("ping", "ping_group") if name in lines),
+            min(lines[name] for name in ("ping", "ping6", "ping_group") if name in lines),
             "ping nodes without ipfail are watched, but nothing follows from it",
             "respawn hacluster /usr/lib/heartbeat/ipfail",
         )
@@ -179,17 +183,21 @@ def lint_addresses(
 ) -> None:
     """VIPs without a service and services without a VIP: both are legal and both are usually typing errors."""
     vips = {r.address.ip: placed.line for placed in groups for r in placed.group.resources if r.address is not None}
-    served = {service.address for service in read.value.services if service.address}
-    marks = any(service.protocol == "fwm" for service in read.value.services)
+    services = [service for service in read.value.services if service.protocol != "fwm"]
+    marks = len(services) < len(read.value.services)
+    served = {service.address for service in services}
     for ip, line in vips.items():
         if ip not in served and not marks:
-            resources.warn(line, f"address {ip} has no virtual service", f"virtual={ip}:PORT in {ldirectord.file}")
-    for service in read.value.services:
-        if service.address and service.address not in vips:
+            wanted = f"virtual6=[{ip}]:PORT" if ":" in ip else f"virtual={ip}:PORT"
+            resources.warn(line, f"address {ip} has no virtual service", f"{wanted} in {ldirectord.file}")
+    for service in services:
+        if service.address not in vips:
+            v6 = ":" in service.address
+            wanted = f"IPv6addr::{written_out(service.address)}/64" if v6 else f"IPaddr::{service.address}/24"
             ldirectord.warn(
                 read.lines[service.key],
                 f"virtual service {service.key} has an address that no resource group holds",
-                f"IPaddr::{service.address}/24 or the like in {resources.file}",
+                f"{wanted} or the like in {resources.file}",
             )
 
 

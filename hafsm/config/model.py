@@ -94,6 +94,10 @@ class Ucast(Value, frozen=True, tag=True):
         return self.interface
 
 
+class Ucast6(Ucast, frozen=True, tag=True):
+    """A `ucast6` line; the host is an IPv6 address without a zone."""
+
+
 class Mcast(Value, frozen=True, tag=True):
     """An `mcast` line."""
 
@@ -112,6 +116,10 @@ class Mcast(Value, frozen=True, tag=True):
         return self.interface
 
 
+class Mcast6(Mcast, frozen=True, tag=True):
+    """An `mcast6` line; the group is one of IPv6, `ttl` its hop limit."""
+
+
 class Serial(Value, frozen=True, tag=True):
     """A `serial` device."""
 
@@ -123,7 +131,7 @@ class Serial(Value, frozen=True, tag=True):
         return self.device
 
 
-Medium: TypeAlias = Bcast | Ucast | Mcast | Serial
+Medium: TypeAlias = Bcast | Ucast | Ucast6 | Mcast | Mcast6 | Serial
 
 
 class Respawn(Value, frozen=True):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from hafsm.config.findings import quote, suggestion
-from hafsm.config.names import Misread, ipv4
+from hafsm.config.names import Misread, address
 from hafsm.core.settings import MILLISECOND, SECOND, Value
 from hafsm.errors import ConfigError
 
@@ -47,7 +47,7 @@ class HeartbeatSettings(Value, frozen=True):
     """[heartbeat]"""
 
     listen: str | None = None
-    """IPv4 address to bind instead of 0.0.0.0."""
+    """Address that the media of its family bind; empty: all addresses."""
 
 
 class KernelSettings(Value, frozen=True):
@@ -145,7 +145,7 @@ TOP: dict[str, Callable[[object], object]] = {"node_name": _node, "state_dir": _
 TABLES: dict[str, dict[str, Callable[[object], object]]] = {
     "journal": {"folder": _path, "max_size": _size, "segment_size": _size, "patience_ms": _whole(0, 10_000)},
     "api": {"socket": _path, "group": _text},
-    "heartbeat": {"listen": lambda value: ipv4(_text(value))},
+    "heartbeat": {"listen": lambda value: address(_text(value))},
     "kernel": {"implementation": _word("linux", "memory")},
     "checks": {"workers": _whole(1, 64)},
     "scripts": {"timeout_s": _whole(1, 86_400), "search": _paths},

@@ -39,7 +39,7 @@ class ResourceKind(Enum):
     """What a word of a haresources line stands for."""
 
     ADDRESS = "address"
-    """`IPaddr::…`, `IPaddr2::…` or a bare address: done by netlink."""
+    """`IPaddr::…`, `IPaddr2::…`, `IPv6addr::…` or a bare address: done by netlink."""
     IPVS = "ipvs"
     """`ldirectord` or `ldirectord::FILE`: done natively."""
     SCRIPT = "script"
@@ -70,15 +70,17 @@ class Address(Value, frozen=True):
 
     ip: str
     prefix: int
+    """0, for IPv6 only: that of the network on an interface that holds `ip` when the address is added."""
     interface: str
-    """Empty: the interface that has the route to `ip` when the address is added."""
+    """Empty: the interface with that network, or else with the route to `ip`, when the address is added."""
     label: str = ""
     """Whole label such as `eth0:0`; empty for none. At most 15 bytes (IFNAMSIZ)."""
     broadcast: str = ""
     """Empty: computed from the prefix."""
 
     def __str__(self) -> str:
-        return f"{self.ip}/{self.prefix}" + (f" ({self.label or self.interface})" if self.interface else "")
+        bits = f"/{self.prefix}" if self.prefix else ""
+        return f"{self.ip}{bits}" + (f" ({self.label or self.interface})" if self.interface else "")
 
 
 class SyncDaemon(Value, frozen=True):

@@ -1,7 +1,7 @@
 """Heartbeat links: the same signed bytes out on every one, authentic messages in from any.
 
-Sources: heartbeat 3 media (bcast, ucast, mcast bound to their device; serial in classic form) and its history of 500
-sent messages. What is refused is counted and reported at most once a second (law L9).
+Sources: heartbeat 3 media (bcast, ucast, mcast and their IPv6 relatives, bound to their device; serial in classic form)
+and its history of 500 sent messages. What is refused is counted and reported at most once a second (law L9).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from hafsm.config.model import Bcast, Mcast, Medium, Serial, Ucast
+from hafsm.config.model import Bcast, Mcast, Mcast6, Medium, Serial, Ucast, Ucast6
 from hafsm.core.actions import ResendMessages, SendMessage
 from hafsm.core.events import DatagramsRefused, Event, HeartbeatReceived, LinkChanged, MessageReceived
 from hafsm.core.settings import MILLISECOND, NodeName
@@ -42,6 +42,8 @@ DATAGRAM_LIMIT = 65536
 REOPEN_AFTER_S = 1.0
 REPORT_REFUSED_AFTER_S = 1.0
 _SIOCGIFBRDADDR = 0x8919
+_LOW_DELAY = 0x10
+"""heartbeat's type of service (RFC 1349); for IPv6 the traffic class."""
 _ZERO_UUID = bytes(16)
 
 
@@ -49,6 +51,7 @@ class Transport:
     """One link. Opening may fail and is tried again; nothing here blocks."""
 
     def __init__(self, medium: Medium, port: int, listen: str) -> None:
+        """`listen`: the address to bind; empty, or of the other family: all addresses."""
         self.medium = medium
         self.port = medium.port if isinstance(medium, Mcast) else port
         self.listen = listen
@@ -69,19 +72,22 @@ class Transport:
             self.tty = _open_tty(self.medium.device, self.medium.baud)
             self.stream = ClassicStream(ring)
             return
-        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        family = socket.AF_INET6 if isinstance(self.medium, Ucast6 | Mcast6) else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         try:
-            self._prepare(sock, self.medium)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, self.medium.interface.encode())
+            if isinstance(self.medium, Ucast6 | Mcast6):
+                self._prepare6(sock, self.medium)
+            else:
+                self._prepare(sock, self.medium)
         except OSError:
             sock.close()
             raise
         self.sock = sock
 
     def _prepare(self, sock: socket.socket, medium: Bcast | Ucast | Mcast) -> None:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, medium.interface.encode())
-        sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, 0x10)
-        address = self.listen or "0.0.0.0"
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, _LOW_DELAY)
         if isinstance(medium, Bcast):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_DONTROUTE, 1)
@@ -92,7 +98,20 @@ class Transport:
             sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, group)
             sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, medium.ttl)
             sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, medium.loop)
-        sock.bind((address, self.port))
+        sock.bind((self.listen if "." in self.listen else "0.0.0.0", self.port))
+
+    def _prepare6(self, sock: socket.socket, medium: Ucast6 | Mcast6) -> None:
+        # Without V6ONLY this socket would take the port of the IPv4 media too.
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, _LOW_DELAY)
+        if isinstance(medium, Mcast6):
+            index = socket.if_nametoindex(medium.interface)
+            group = socket.inet_pton(socket.AF_INET6, medium.group) + struct.pack("=I", index)
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, group)
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, medium.ttl)
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, medium.loop)
+        sock.bind((self.listen if ":" in self.listen else "::", self.port))
 
     def send(self, datagram: bytes, classic: bytes) -> None:
         """Raises OSError; a full buffer drops the message (heartbeats are unreliable by nature)."""
@@ -100,22 +119,23 @@ class Transport:
             if self.tty >= 0:
                 os.write(self.tty, classic)
             elif self.sock is not None:
-                self.sock.sendto(datagram, (self._target(self.sock), self.port))
+                self.sock.sendto(datagram, self._target(self.sock))
             else:
                 raise OSError(errno.ENOTCONN, "not open")
         except BlockingIOError:
             pass
 
-    def _target(self, sock: socket.socket) -> str:
+    def _target(self, sock: socket.socket) -> tuple[str, int]:
+        """Where this medium sends. A socket bound to its device needs no zone for a link-local address."""
         match self.medium:
             case Ucast(host=host):
-                return host
+                return host, self.port
             case Mcast(group=group):
-                return group
+                return group, self.port
             case Bcast(interface=interface):
                 request = struct.pack("256s", interface.encode()[:15])
                 answer = fcntl.ioctl(sock.fileno(), _SIOCGIFBRDADDR, request)
-                return str(ipaddress.IPv4Address(answer[20:24]))
+                return str(ipaddress.IPv4Address(answer[20:24])), self.port
             case _:
                 raise OSError(errno.EINVAL, "a serial line has no address")
 

@@ -27,15 +27,17 @@ class Kernel(Protocol):
     def held_addresses(self, candidates: Sequence[Address]) -> tuple[Address, ...]:
         """Those of `candidates` that are on one of this machine's interfaces now, whoever put them there.
 
-        An address counts as held only with its prefix length and interface as configured (`interface` empty: anywhere);
-        each is returned exactly as given.
+        An address counts as held only with its prefix length and interface as configured (`prefix` 0: any; `interface`
+        empty: anywhere, for IPv6 but on lo); each is returned exactly as given.
         """
 
     def add_address(self, address: Address, lease_s: int) -> None:
-        """Put a VIP on its interface with valid and preferred lifetime `lease_s` seconds (0: for ever).
+        """Put a VIP on its interface with a valid lifetime of `lease_s` seconds (0: for ever).
 
-        Already there: its lifetime is renewed. Interface empty: the one that the kernel would use to reach
-        `address.ip`.
+        Already there: its lifetime is renewed. Interface empty: the one with the network that holds `address.ip` (for
+        IPv6), or else the one that the kernel would use to reach it. Prefix 0: that of this network, EADDRNOTAVAIL
+        without one. The machine's own connections do not begin at a VIP while the interface has another address: an
+        IPv4 VIP is the last of its network, one of IPv6 is marked deprecated.
         """
 
     def renew_addresses(self, addresses: Sequence[Address], lease_s: int) -> tuple[Address, ...]:
@@ -47,7 +49,8 @@ class Kernel(Protocol):
     def announce_address(self, address: Address) -> None:
         """One gratuitous ARP, request and reply form (RFC 5227 section 3, RFC 826).
 
-        Nothing is sent on interfaces without ARP.
+        For IPv6 one unsolicited neighbour advertisement (RFC 4861 section 7.2.6). Nothing is sent on interfaces without
+        ARP.
         """
 
     def read_table(self) -> tuple[TableEntry, ...]:

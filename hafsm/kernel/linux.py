@@ -1,15 +1,19 @@
-"""The real kernel: addresses by rtnetlink, announcements by raw ARP, the IPVS table by generic netlink.
+"""The real kernel: addresses by rtnetlink, announcements by raw frames, the IPVS table by generic netlink.
 
 Synchronous; every call takes well under a millisecond natively and none waits for the network. To be called from one
 thread at a time, with CAP_NET_ADMIN (and CAP_NET_RAW to announce).
 
-IPv6: addresses work, without duplicate address detection, since a VIP moves by being taken over. They are not announced
-yet: neighbours find the new owner by their own reachability probes, which takes some seconds (RFC 4861 section 7.3).
+IPv6 VIPs are added without duplicate address detection: it would keep them from being used for a second, and fail
+where real servers or the former owner still have them. They are deprecated from the start (preferred lifetime 0, RFC
+6724 rule 3): of several equal addresses Linux takes the newest as the source, so that health checks would begin at the
+VIP, which real servers of direct routing have themselves and never answer. A VIP beside an address of the same network
+brings no route of its own, since the end of its lease would be the end of that route.
 """
 
 from __future__ import annotations
 
 import errno
+import ipaddress
 import os
 import socket
 import subprocess
@@ -20,19 +24,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkDumpInterrupted, NetlinkError
 
 from hafsm.core.ipvs import Operation, TableEntry
 from hafsm.core.settings import SECOND, Address, SyncDaemon
 from hafsm.errors import KernelError
-from hafsm.kernel import arp
+from hafsm.kernel.announce import HARDWARE_ETHERNET, Announcer
 from hafsm.kernel.ipvs_netlink import IpvsSocket
 from hafsm.kernel.rules import broadcast_of, is_v6, same_place
 
 FOREVER_S = 0xFFFFFFFF
 """INFINITY_LIFE_TIME of IFA_CACHEINFO."""
+LOOPBACK = "lo"
 FLAG_NODAD = 0x02
+FLAG_NOPREFIXROUTE = 0x200
 FLAG_LINK_NOARP = 0x80
 FLAG_LINK_LOOPBACK = 0x08
 CAP_NET_ADMIN = 12
@@ -53,6 +60,22 @@ class _Found:
     interface: str
     valid_s: int
     """Seconds left, rounded down; FOREVER_S: no end."""
+    flags: int
+    """IFA_F_…"""
+
+    @property
+    def leased(self) -> bool:
+        """Whether it is a VIP of some director: nothing else has an end and no duplicate address detection."""
+        return self.valid_s != FOREVER_S and bool(self.flags & FLAG_NODAD)
+
+
+@dataclass(slots=True, frozen=True)
+class _Place:
+    """Where an address is, or belongs."""
+
+    index: int
+    interface: str
+    prefix: int
 
 
 class LinuxKernel:
@@ -67,7 +90,7 @@ class LinuxKernel:
         with _asking("open a netlink socket"):
             self._route = IPRoute()
         self._ipvs: IpvsSocket | None = None
-        self._announcer: arp.Announcer | None = None
+        self._announcer: Announcer | None = None
 
     def prepare(self, *, ipvs: bool) -> None:
         """May take seconds when modules are loaded."""
@@ -83,12 +106,21 @@ class LinuxKernel:
 
     def add_address(self, address: Address, lease_s: int) -> None:
         asked = f"add address {address}"
-        index, interface = self._place_for(address, asked)
+        place = self._place_for(address, asked)
+        found = self._addresses(asked) if is_v6(address.ip) else ()
         if not is_v6(address.ip):
             # Otherwise removing, or losing, the first address of a subnet takes all others of it along.
-            _set_sysctl(f"ipv4/conf/{interface}/promote_secondaries", "1")
+            _set_sysctl(f"ipv4/conf/{place.interface}/promote_secondaries", "1")
+        elif _sysctl(f"ipv6/conf/{place.interface}/disable_ipv6") == "1":
+            raise KernelError(
+                asked, errno.EACCES, f"net.ipv6.conf.{place.interface}.disable_ipv6 keeps IPv6 off {place.interface}"
+            )
         with _asking(asked):
-            self._replace(address, index, lease_s)
+            for other in found:
+                # Of IPv6 an interface has an address once: "replace" would leave it its old prefix length.
+                if (other.ip, other.index) == (address.ip, place.index) and other.prefix != place.prefix:
+                    self._delete(address, other)
+            self._replace(address, place, lease_s, found)
 
     def renew_addresses(self, addresses: Sequence[Address], lease_s: int) -> tuple[Address, ...]:
         """Tries every address before it raises for the first that was refused."""
@@ -99,7 +131,7 @@ class LinuxKernel:
         for address in addresses:
             places = _matching(address, found)
             try:
-                if not places or not self._renew(address, places[0], lease_s, looked_ns):
+                if not places or not self._renew(address, places[0], lease_s, found, looked_ns):
                     missing.append(address)
             except KernelError as error:
                 refused.append(error)
@@ -111,23 +143,25 @@ class LinuxKernel:
         asked = f"remove address {address}"
         for place in _matching(address, self._addresses(asked)):
             with _asking(asked):
-                self._delete(address, place.index)
+                self._delete(address, place)
 
     def announce_address(self, address: Address) -> None:
-        """IPv4 on Ethernet only; for IPv6 nothing is sent (see the module)."""
-        if is_v6(address.ip):
-            return
+        """On Ethernet only."""
         asked = f"announce address {address}"
-        index, interface = self._place_for(address, asked)
+        place = self._place_for(address, asked)
         with _asking(asked):
-            link = next(iter(self._route.get_links(index)))
-        hardware = link.get("ifi_type")
-        if link["flags"] & (FLAG_LINK_NOARP | FLAG_LINK_LOOPBACK) or hardware != arp.HARDWARE_ETHERNET:
+            link = next(iter(self._route.get_links(place.index)))
+        if link["flags"] & (FLAG_LINK_NOARP | FLAG_LINK_LOOPBACK) or link.get("ifi_type") != HARDWARE_ETHERNET:
             return
+        hardware = bytes.fromhex(str(link.get("address")).replace(":", ""))
         with _asking(asked):
             if self._announcer is None:
-                self._announcer = arp.Announcer()
-            self._announcer.announce(interface, bytes.fromhex(str(link.get("address")).replace(":", "")), address.ip)
+                self._announcer = Announcer()
+            if is_v6(address.ip):
+                router = _sysctl(f"ipv6/conf/{place.interface}/forwarding") == "1"
+                self._announcer.advertise(place.interface, hardware, address.ip, router=router)
+            else:
+                self._announcer.announce(place.interface, hardware, address.ip)
 
     def read_table(self) -> tuple[TableEntry, ...]:
         return self._ipvs_socket().read_table()
@@ -160,52 +194,67 @@ class LinuxKernel:
                     continue
         raise KernelError(asked, errno.EAGAIN, f"the addresses changed during each of {DUMP_ATTEMPTS} readings")
 
-    def _place_for(self, address: Address, asked: str) -> tuple[int, str]:
-        """Index and name of the interface on which `address` is, or belongs."""
+    def _place_for(self, address: Address, asked: str) -> _Place:
+        """Where `address` is, or belongs."""
         if address.interface:
             try:
-                return socket.if_nametoindex(address.interface), address.interface
+                index = socket.if_nametoindex(address.interface)
             except OSError as error:
                 raise KernelError(asked, errno.ENODEV, f"there is no interface {address.interface}") from error
-        with _asking(asked):
-            # A route look-up for an address that this machine holds answers `lo`: look at what is held first.
-            held = [f for f in self._addresses(asked) if f.ip == address.ip]
-            if held:
-                return held[0].index, held[0].interface
-            route = next(iter(self._route.route("get", dst=address.ip)))
-            index = int(route.get("oif"))
-            return index, socket.if_indextoname(index)
+            if address.prefix:
+                return _Place(index, address.interface, address.prefix)
+        found = self._addresses(asked)
+        # A route look-up for an address that this machine holds answers `lo`: look at what is held first.
+        there = _matching(msgspec.structs.replace(address, prefix=0), found)
+        if there or (there := _networks(address, found)):
+            return _Place(there[0].index, there[0].interface, address.prefix or there[0].prefix)
+        route = self._route_to(address.ip, asked) if address.prefix else None
+        if route is None:
+            nowhere = f"{address.interface} has no" if address.interface else "no interface has a"
+            wanted = f"write prefix length and interface, such as {address.ip}/64/{address.interface or 'eth0'}"
+            raise KernelError(asked, errno.EADDRNOTAVAIL, f"{nowhere} network that holds it; {wanted}")
+        return _Place(*route, address.prefix)
 
-    def _renew(self, address: Address, place: _Found, lease_s: int, looked_ns: int) -> bool:
-        """Renew an address seen at `place` when it was `looked_ns`; False if it was lost since."""
+    def _route_to(self, ip: str, asked: str) -> tuple[int, str] | None:
+        """Index and name of the interface with the route; None: an IPv6 address of this machine's own, on lo."""
+        with _asking(asked):
+            index = int(next(iter(self._route.route("get", dst=ip))).get("oif"))
+            interface = socket.if_indextoname(index)
+        return None if is_v6(ip) and interface == LOOPBACK else (index, interface)
+
+    def _renew(self, address: Address, at: _Found, lease_s: int, found: Sequence[_Found], looked_ns: int) -> bool:
+        """Renew an address seen as `at`, among `found`, when it was `looked_ns`; False if it was lost since."""
+        place = _Place(at.index, at.interface, at.prefix)
         with _asking(f"renew address {address}"):
-            self._replace(address, place.index, lease_s)
+            self._replace(address, place, lease_s, found)
             # The kernel has no "replace, but do not create". If this process was stopped since it looked, the lease may
             # have ended in between and the address be another node's by now: give back what was just taken.
-            if place.valid_s != FOREVER_S and _now_ns() - looked_ns >= place.valid_s * SECOND:
-                self._delete(address, place.index)
+            if at.valid_s != FOREVER_S and _now_ns() - looked_ns >= at.valid_s * SECOND:
+                self._delete(address, at)
                 return False
         return True
 
-    def _replace(self, address: Address, index: int, lease_s: int) -> None:
+    def _replace(self, address: Address, place: _Place, lease_s: int, found: Sequence[_Found]) -> None:
         lifetime = lease_s or FOREVER_S
+        v6 = is_v6(address.ip)
         request: dict[str, Any] = {
-            "index": index,
+            "index": place.index,
             "address": address.ip,
-            "prefixlen": address.prefix,
-            "IFA_CACHEINFO": {"ifa_preferred": lifetime, "ifa_valid": lifetime},
+            "prefixlen": place.prefix,
+            "IFA_CACHEINFO": {"ifa_preferred": 0 if v6 else lifetime, "ifa_valid": lifetime},
         }
-        if is_v6(address.ip):
-            request["IFA_FLAGS"] = FLAG_NODAD
+        if v6:
+            routed = any(f.prefix == place.prefix and not f.leased for f in _networks(address, found, place.index))
+            request["IFA_FLAGS"] = FLAG_NODAD | (FLAG_NOPREFIXROUTE if routed else 0)
         elif broadcast := broadcast_of(address):
             request["broadcast"] = broadcast
         if address.label:
             request["label"] = address.label
         self._route.addr("replace", **request)
 
-    def _delete(self, address: Address, index: int) -> None:
+    def _delete(self, address: Address, place: _Found | _Place) -> None:
         try:
-            self._route.addr("del", index=index, address=address.ip, prefixlen=address.prefix)
+            self._route.addr("del", index=place.index, address=address.ip, prefixlen=place.prefix)
         except NetlinkError as error:
             if error.code not in (errno.EADDRNOTAVAIL, errno.ENODEV):
                 raise
@@ -237,11 +286,41 @@ def _found(message: Any, names: dict[int, str]) -> _Found:
         index=int(message["index"]),
         interface=names.get(int(message["index"]), ""),
         valid_s=int(cache.get("ifa_valid", FOREVER_S)),
+        flags=int(message.get_attr("IFA_FLAGS") or message["flags"]),
     )
 
 
 def _matching(address: Address, found: Sequence[_Found]) -> list[_Found]:
-    return [f for f in found if same_place(address, f.ip, f.prefix, f.interface)]
+    """Where it is. A director that is a real server too has the VIP on lo for good: that one is no lease of ours.
+
+    This holds for IPv6, where the interface is usually left out, unless lo itself is named.
+    """
+    places = [f for f in found if same_place(address, f.ip, f.prefix, f.interface)]
+    if is_v6(address.ip) and not address.interface:
+        places = [f for f in places if f.interface != LOOPBACK]
+    return places
+
+
+def _networks(address: Address, found: Sequence[_Found], index: int = 0) -> list[_Found]:
+    """What is `found` (on the interface of `index`, unless 0) of other addresses whose network holds an IPv6 address.
+
+    The longest prefix first; a network of one address, or of all, holds none. This is how heartbeat's IPv6addr finds an
+    interface, but for the order.
+    """
+    if not is_v6(address.ip):
+        return []
+    ip = ipaddress.IPv6Address(address.ip)
+    networks = [
+        f
+        for f in found
+        if is_v6(f.ip)
+        and f.ip != address.ip
+        and 0 < f.prefix < 128
+        and index in (0, f.index)
+        and (address.interface == f.interface or (not address.interface and f.interface != LOOPBACK))
+        and ip in ipaddress.IPv6Network((f.ip, f.prefix), strict=False)
+    ]
+    return sorted(networks, key=lambda f: (-f.prefix, f.index))
 
 
 def _now_ns() -> int:
@@ -287,6 +366,14 @@ def _load_module(name: str) -> str:
     except subprocess.TimeoutExpired:
         return f"modprobe did not end within {MODPROBE_TIMEOUT_S} s"
     return done.stderr.strip() or "modprobe succeeded"
+
+
+def _sysctl(name: str) -> str:
+    """A setting below net; empty where the kernel does not have it."""
+    try:
+        return (SYSCTL / name).read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        return ""
 
 
 def _set_sysctl(name: str, value: str) -> None:

@@ -54,7 +54,7 @@ def is_v6(ip: str) -> bool:
 
 def same_place(address: Address, ip: str, prefix: int, interface: str) -> bool:
     """Whether an address found on `interface` is the one that `address` asks for; both texts are canonical."""
-    return address.ip == ip and address.prefix == prefix and address.interface in ("", interface)
+    return address.ip == ip and address.prefix in (0, prefix) and address.interface in ("", interface)
 
 
 def broadcast_of(address: Address) -> str:

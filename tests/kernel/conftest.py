@@ -57,7 +57,7 @@ def lab_of_module() -> Iterator[Lab]:
         lab.boot()
         yield lab
     finally:
-        RUNNING.clear()
+        RUNNING[:] = [running for running in RUNNING if running not in lab.directors]
         lab.close()
 
 

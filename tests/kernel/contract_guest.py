@@ -159,16 +159,6 @@ def without_an_interface_the_route_decides(bench: Bench) -> None:
     assert bench.kernel.held_addresses((anywhere,)) == ()
 
 
-def ipv6_addresses_are_leased_too(bench: Bench) -> None:
-    address = vip("2001:db8::10", 64)
-    bench.kernel.add_address(address, 60)
-    assert bench.kernel.held_addresses((address,)) == (address,)
-    bench.kernel.announce_address(address)
-    assert bench.kernel.renew_addresses((address,), 1) == ()
-    bench.eventually(lambda: not bench.kernel.held_addresses((address,)), "the lease ends")
-    bench.kernel.remove_address(address)
-
-
 def service(port: int = 80, **more: object) -> ServiceEntry:
     return ServiceEntry(protocol="tcp", address="192.0.2.1", port=port, **more)
 
@@ -339,7 +329,6 @@ ADDRESS_CASES: tuple[Case, ...] = (
     one_ip_on_two_interfaces_is_two_addresses,
     an_unknown_interface_is_refused_by_name,
     without_an_interface_the_route_decides,
-    ipv6_addresses_are_leased_too,
 )
 
 IPVS_CASES: tuple[Case, ...] = (

@@ -44,12 +44,6 @@ def ip_shows_label_broadcast_and_lifetime(bench: Bench) -> None:
     assert entry is not None and entry["broadcast"] == "192.0.2.127"
 
 
-def ipv6_skips_duplicate_address_detection(bench: Bench) -> None:
-    bench.kernel.add_address(vip("2001:db8::10", 64), 60)
-    entry = shown_by_ip("2001:db8::10")
-    assert entry is not None and entry["nodad"] and "tentative" not in entry
-
-
 HOLD = """
 import sys, time
 from hafsm.kernel.linux import LinuxKernel
@@ -334,7 +328,6 @@ def loading_takes_half_the_time_of_ipvsadm(bench: Bench) -> None:
 
 ADDRESS_CASES: tuple[Case, ...] = (
     ip_shows_label_broadcast_and_lifetime,
-    ipv6_skips_duplicate_address_detection,
     a_killed_owner_loses_its_vip,
     a_stopped_owner_loses_its_vip,
     a_renewal_that_comes_too_late_gives_the_address_back,

@@ -212,7 +212,7 @@ HA_CF: tuple[Case, ...] = (
     (
         "#ucast eth1 10.0.0.3",
         "ucast eth1 fd00::3",
-        (('error ha.cf:12: "ucast eth1 fd00::3"; expected an IPv4 address or host name. IPv6 is not supported yet'),),
+        (('error ha.cf:12: "ucast eth1 fd00::3"; expected an IPv4 address or host name. Use ucast6'),),
     ),
     (
         "#mcast eth0 225.0.0.1 694 1 0",
@@ -397,8 +397,8 @@ HA_CF: tuple[Case, ...] = (
     ),
     (
         "ping 192.168.2.251",
-        "ping6 fd00::1",
-        ('error ha.cf:19: "ping6" is IPv6, which is not supported yet; expected IPv4. Use mcast, ucast or ping',),
+        "ping fd00::1",
+        ('error ha.cf:19: "ping" names "fd00::1"; expected an IPv4 address or host name. Use ping6',),
     ),
     (
         "respawn hacluster /usr/lib64/heartbeat/ipfail",
@@ -549,18 +549,18 @@ HARESOURCES: tuple[Case, ...] = (
         "2001:db8::1/64",
         (
             (
-                'error haresources:1: resource "2001:db8::1/64"; expected an IPv4 address or a script. IPv6 '
-                "addresses are not supported yet"
+                'error haresources:1: resource "2001:db8::1/64"; expected an IPv4 address or a script. Write '
+                "IPv6addr::2001:db8:0:0:0:0:0:1/64"
             ),
         ),
     ),
     (
         "IPaddr::192.168.2.232/24/eth0:0",
-        "IPaddr2::2001:db8::1/64",
+        "IPaddr::192.168.2.232/24/eth0:0 IPv6addr::2001:db8:0:0:0:0:0:1/64",
         (
             (
-                'error haresources:1: resource "IPaddr2::2001:db8::1/64"; expected '
-                "IPaddr2::ADDRESS/BITS/INTERFACE:LABEL with one argument"
+                "warning haresources:1: address 2001:db8::1 has no virtual service; expected "
+                "virtual6=[2001:db8::1]:PORT in ldirectord.cf"
             ),
         ),
     ),

@@ -98,10 +98,6 @@ NOT_A_WORD: tuple[tuple[str, str], ...] = (
         "A watchdog resets a machine whose daemon hangs",
     ),
     *(
-        (f"{name} eth0", f'"{name}" is IPv6, which is not supported yet; expected IPv4. Use mcast, ucast or ping')
-        for name in ("mcast6", "ping6", "ucast6")
-    ),
-    *(
         (
             f"{name} x",
             f'"{name}" is no directive of the heartbeat that Debian ships; '

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import pty
 import socket
@@ -12,13 +13,14 @@ from collections.abc import Callable
 
 import pytest
 
-from hafsm.config.model import Bcast, Medium, Serial, Ucast
+from hafsm.config.model import Bcast, Medium, Serial, Ucast, Ucast6
 from hafsm.core.actions import ResendMessages, SendMessage
 from hafsm.core.events import Event, HeartbeatReceived, LinkChanged, MessageReceived, PingAnswered
 from hafsm.core.settings import NodeName, PingNode
 from hafsm.daemon.clock import boottime_ns
 from hafsm.daemon.links import Links
-from hafsm.daemon.pings import ANSWER_AGE, Pings, checksum, echo_request
+from hafsm.daemon.pings import ANSWER_AGE, V4, V6, Pings, echo_request
+from hafsm.kernel.announce import checksum
 from hafsm.wire.auth import Key, KeyRing
 from hafsm.wire.message import build, encode, encode_classic
 from hafsm.wire.stream import ClassicStream
@@ -61,6 +63,16 @@ def free_port() -> int:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])
+
+
+def ipv6_works() -> bool:
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+        sock.bind(("::1", 0))
+        return True
+    return False
+
+
+needs_ipv6 = pytest.mark.skipif(not ipv6_works(), reason="IPv6 test skipped: this machine has no ::1")
 
 
 async def test_a_serial_line_carries_classic_messages_both_ways() -> None:
@@ -132,6 +144,26 @@ async def test_a_link_that_cannot_be_opened_is_said_once_and_tried_again() -> No
     assert [type(event) for event in got] == [LinkChanged] and not got[0].working and "No such device" in got[0].detail
 
 
+@needs_ipv6
+async def test_ipv6_and_ipv4_share_a_port() -> None:
+    got: list[Event] = []
+    port = free_port()
+    media: list[Medium] = [Ucast(interface="lo", host="127.0.0.1"), Ucast6(interface="lo", host="::1")]
+    node = links(A, media, got, port=port)
+    node.open()
+    node.send(status(1))
+    for sequence, (family, host) in enumerate(((socket.AF_INET6, "::1"), (socket.AF_INET, "127.0.0.1")), 1):
+        fields = (("st", "up"),)
+        message = build(
+            "status", node=B, uuid=b"B" * 16, generation=3, sequence=sequence, wall_s=1, load="", ttl=3, fields=fields
+        )
+        with socket.socket(family, socket.SOCK_DGRAM) as sock:
+            sock.sendto(encode(message, RING), (host, port))
+    await until(lambda: len(got) == 2)
+    node.close()
+    assert sorted(e.sequence for e in got if isinstance(e, HeartbeatReceived)) == [1, 2]
+
+
 MULTICAST = """
 import asyncio
 from hafsm.config.model import Mcast
@@ -171,48 +203,146 @@ def test_multicast_joins_its_group_on_its_device() -> None:
     assert done.stdout.strip() == "HeartbeatReceived director-a", done.stderr
 
 
-def reply(request: bytes, *, ttl_header: bytes = b"\x45" + bytes(19)) -> bytes:
-    """What a host makes of an echo request."""
-    return ttl_header + b"\0" + request[1:]
+IPV6 = """
+import asyncio, subprocess, sys
+from hafsm.config.model import Mcast6, Ucast6
+from tests.unit_daemon.test_links_and_pings import *
+
+def media(peer):
+    return (
+        (6941, Ucast6(interface="m0", host=f"fe80::{peer}")),
+        (6942, Ucast6(interface="m0", host=f"2001:db8::{peer}")),
+        (6943, Mcast6(interface="m0", group="ff12::1:2:3:4", port=6940, ttl=1, loop=0)),
+    )
+
+def enter(number):
+    for ip in ("fe80", "2001:db8"):
+        subprocess.run(["ip", "addr", "add", f"{ip}::{number}/64", "dev", "m0", "nodad"], check=True)
+    subprocess.run(["ip", "link", "set", "m0", "up"], check=True)
+
+async def hear():
+    got = {}
+    for port, medium in media(1):
+        node = links(B, [medium], got.setdefault(type(medium).__name__ + medium.name + str(port), []), port=port)
+        node.open()
+    await until(lambda: all(got.values()))
+    print(sorted({type(events[0]).__name__ + " " + events[0].node for events in got.values()}), len(got), flush=True)
+
+async def speak(other):
+    nodes = [links(A, [medium], [], port=port) for port, medium in media(2)]
+    for node in nodes:
+        node.open()
+    for sequence in range(1, 400):
+        for node in nodes:
+            node.send(status(sequence))
+        if other.poll() is not None:
+            break
+        await asyncio.sleep(0.05)
+
+if sys.argv[1:] == ["b"]:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    enter(2)
+    asyncio.run(hear())
+else:
+    again = ["unshare", "-n", sys.executable, "-c", sys.argv[1], "b"]
+    with subprocess.Popen(again, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "ready\\n"
+        veth = ["ip", "link", "add", "m0", "type", "veth", "peer", "name", "m0", "netns", str(other.pid)]
+        subprocess.run(veth, check=True)
+        enter(1)
+        other.stdin.write("go\\n")
+        other.stdin.flush()
+        asyncio.run(speak(other))
+        print(other.stdout.read(), end="")
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="IPv6 links test skipped: needs root for network namespaces")
+def test_ipv6_links_reach_link_local_and_global_addresses_and_a_group() -> None:
+    done = subprocess.run(
+        ["unshare", "-n", "-p", "-f", "--kill-child", "--mount-proc", sys.executable, "-c", IPV6, IPV6],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": "."},
+        check=False,
+    )
+    assert done.stdout.strip() == "['HeartbeatReceived director-a'] 3", done.stderr
+
+
+def payload(name: str, host: str) -> bytes:
+    """What an echo request to a host carries: a signed message in the ping node's name."""
+    fields = (("st", "ping"), ("info", host))
+    return encode(
+        build("NS_st", node=name, uuid=None, generation=0, sequence=0, wall_s=1, load="", ttl=0, fields=fields), RING
+    )
+
+
+def reply(request: bytes, *, header: bytes = b"\x45" + bytes(19)) -> bytes:
+    """What a host makes of an IPv4 echo request."""
+    return header + b"\0" + request[1:]
+
+
+def reply6(request: bytes) -> bytes:
+    """What a host makes of an IPv6 echo request; a raw socket shows no header of IPv6."""
+    return b"\x81" + request[1:]
 
 
 def test_only_fresh_authentic_echoes_of_ours_count() -> None:
-    got: list[Event] = []
-    pings = Pings([PingNode(name="gw", hosts=("192.0.2.1",))], RING, submit=got.append, clock=boottime_ns)
+    pings = Pings([PingNode(name="gw", hosts=("192.0.2.1",))], RING, submit=[].append, clock=boottime_ns)
     pings._sequence = 40
-    payload = encode(
-        build(
-            "NS_st",
-            node="gw",
-            uuid=None,
-            generation=0,
-            sequence=0,
-            wall_s=1,
-            load="",
-            ttl=0,
-            fields=(("st", "ping"), ("info", "192.0.2.1")),
-        ),
-        RING,
-    )
-    good = echo_request(pings._id, 40, payload)
-    assert pings._read(reply(good)) == ("gw", "192.0.2.1")
-    assert pings._read(reply(echo_request(pings._id ^ 1, 40, payload))) is None
-    assert pings._read(reply(echo_request(pings._id, 40 - ANSWER_AGE - 1, payload))) is None
-    assert pings._read(reply(echo_request(pings._id, 40, payload[:-2] + b"0,"))) is None
-    assert pings._read(b"") is None and pings._read(b"\x4f" + bytes(40)) is None
+    signed = payload("gw", "192.0.2.1")
+    good = echo_request(V4, pings._id, 40, signed)
+    assert pings._read(V4, reply(good)) == ("gw", "192.0.2.1")
+    assert pings._read(V4, reply(echo_request(V4, pings._id ^ 1, 40, signed))) is None
+    assert pings._read(V4, reply(echo_request(V4, pings._id, 40 - ANSWER_AGE - 1, signed))) is None
+    assert pings._read(V4, reply(echo_request(V4, pings._id, 40, signed[:-2] + b"0,"))) is None
+    assert pings._read(V4, b"") is None and pings._read(V4, b"\x4f" + bytes(40)) is None
     assert checksum(good) == 0
 
 
+def test_the_same_holds_for_ipv6() -> None:
+    pings = Pings([PingNode(name="gw", hosts=("fe80::1%eth0",))], RING, submit=[].append, clock=boottime_ns)
+    pings._sequence = 40
+    signed = payload("gw", "fe80::1%eth0")
+    good = echo_request(V6, pings._id, 40, signed)
+    assert good[0] == 128
+    assert pings._read(V6, reply6(good)) == ("gw", "fe80::1%eth0")
+    assert pings._read(V6, good) is None, "a request is no answer"
+    assert pings._read(V6, reply6(echo_request(V6, pings._id ^ 1, 40, signed))) is None
+    assert pings._read(V6, reply6(echo_request(V6, pings._id, 40 - ANSWER_AGE - 1, signed))) is None
+    assert pings._read(V6, reply6(echo_request(V6, pings._id, 40, signed[:-2] + b"0,"))) is None
+    assert pings._read(V6, reply6(echo_request(V6, pings._id, 40, payload("gw", "fe80::2%eth0")))) is None
+    assert pings._read(V6, b"") is None and pings._read(V6, b"\x81") is None
+
+
+@needs_ipv6
 @pytest.mark.skipif(os.geteuid() != 0, reason="ping test skipped: needs root for a raw socket")
-async def test_a_real_host_answers_real_pings() -> None:
+async def test_real_hosts_of_both_families_answer_real_pings() -> None:
     got: list[Event] = []
-    node = PingNode(name="here", hosts=("127.0.0.1", "127.0.0.2"))
-    pings = Pings([node], RING, submit=got.append, clock=boottime_ns)
+    nodes = [PingNode(name="here", hosts=("127.0.0.1", "127.0.0.2", "::1")), PingNode(name="::1", hosts=("::1",))]
+    pings = Pings(nodes, RING, submit=got.append, clock=boottime_ns)
     pings.open()
     pings.send()
-    await until(lambda: len(got) == 2)
+    await until(lambda: len(got) == 4)
     pings.close()
     assert {(e.ping, e.host) for e in got if isinstance(e, PingAnswered)} == {
         ("here", "127.0.0.1"),
         ("here", "127.0.0.2"),
+        ("here", "::1"),
+        ("::1", "::1"),
     }
+
+
+@needs_ipv6
+@pytest.mark.skipif(os.geteuid() != 0, reason="ping test skipped: needs root for a raw socket")
+async def test_a_link_local_host_whose_interface_is_gone_keeps_nobody_from_answering() -> None:
+    got: list[Event] = []
+    node = PingNode(name="gw", hosts=("fe80::1%nosuch0", "::1"))
+    pings = Pings([node], RING, submit=got.append, clock=boottime_ns)
+    pings.open()
+    pings.send()
+    await until(lambda: got)
+    pings.close()
+    assert [(e.ping, e.host) for e in got if isinstance(e, PingAnswered)] == [("gw", "::1")]

@@ -13,6 +13,7 @@ from hafsm.errors import KernelError
 from hafsm.kernel.interface import Kernel
 from hafsm.kernel.memory import MemoryKernel
 from tests.kernel.contract_guest import ADDRESS_CASES, IPVS_CASES, Bench, do, error_of, real, service, vip
+from tests.kernel.ipv6_guest import SHARED_CASES
 
 STEP_NS = SECOND // 50
 
@@ -44,7 +45,7 @@ def bench(kernel, clock) -> Bench:
     return Bench(typed, clock, clock.advance)
 
 
-@pytest.mark.parametrize("case", [*ADDRESS_CASES, *IPVS_CASES], ids=lambda case: case.__name__)
+@pytest.mark.parametrize("case", [*ADDRESS_CASES, *IPVS_CASES, *SHARED_CASES], ids=lambda case: case.__name__)
 def test_contract(case, bench):
     case(bench)
 
