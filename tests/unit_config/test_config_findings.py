@@ -212,7 +212,7 @@ HA_CF: tuple[Case, ...] = (
     (
         "#ucast eth1 10.0.0.3",
         "ucast eth1 fd00::3",
-        (('error ha.cf:12: "ucast eth1 fd00::3"; expected an IPv4 address or host name. IPv6 is not supported yet'),),
+        (('error ha.cf:12: "ucast eth1 fd00::3"; expected an IPv4 address or host name'),),
     ),
     (
         "#mcast eth0 225.0.0.1 694 1 0",

@@ -133,7 +133,7 @@ def test_folders_follow_their_parents(tmp_path: Path) -> None:
         ('[kernel]\nimplementation = "bsd"', ':2: kernel.implementation is "bsd"; expected one of "linux", "memory"'),
         (
             '[heartbeat]\nlisten = "::1"',
-            ':2: heartbeat.listen is "::1"; expected an IPv4 address or host name. IPv6 is not supported yet',
+            ':2: heartbeat.listen is "::1"; expected an IPv4 address or host name',
         ),
         ('[scripts]\nsearch = "/a"', ':2: scripts.search is "/a"; expected a list of absolute paths'),
         ("[scripts]\ntimeout_s = 0.5", ':2: scripts.timeout_s is "0.5"; expected a whole number from 1 to 86400'),
