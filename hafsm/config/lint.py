@@ -174,19 +174,17 @@ def _lint_programs(read: ReadHaCf, me: NodeName, report: Report) -> None:
         report.warn(lines["rtprio"], '"rtprio" with realtime off', "realtime on", "The priority is not used")
 
 
-def lint_addresses(
-    groups: Sequence[PlacedGroup], read: ReadLdirectordCf, resources: Report, ldirectord: Report
-) -> None:
+def lint_addresses(groups: Sequence[PlacedGroup], read: ReadLdirectordCf, resources: Report) -> None:
     """VIPs without a service and services without a VIP: both are legal and both are usually typing errors."""
     vips = {r.address.ip: placed.line for placed in groups for r in placed.group.resources if r.address is not None}
-    served = {service.address for service in read.value.services if service.address}
+    served = {service.address for service in read.value.services if service.port}
     marks = any(service.protocol == "fwm" for service in read.value.services)
     for ip, line in vips.items():
         if ip not in served and not marks:
-            resources.warn(line, f"address {ip} has no virtual service", f"virtual={ip}:PORT in {ldirectord.file}")
+            resources.warn(line, f"address {ip} has no virtual service", f"virtual={ip}:PORT in {read.files[0].file}")
     for service in read.value.services:
-        if service.address and service.address not in vips:
-            ldirectord.warn(
+        if service.port and service.address not in vips:
+            read.reports[service.key].warn(
                 read.lines[service.key],
                 f"virtual service {service.key} has an address that no resource group holds",
                 f"IPaddr::{service.address}/24 or the like in {resources.file}",
