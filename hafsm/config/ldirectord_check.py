@@ -345,15 +345,21 @@ def _lint(place: Place, judge: Judge) -> None:
         needs("login", never)
         if not all(line.request for line in scope.reals) or not scope.reals:
             needs("request", never)
-        if name != "mysql":
-            needs("database", "ldirectord would ask the director's own" if name == "pgsql" else never)
+        if name == "oracle":
+            needs("database", never)
+        elif name == "pgsql":
+            needs("database", "the login's is used, and ldirectord asks the director itself", error=False)
     elif name == "radius":
         needs("login", never)
         needs("secret", never)
     elif name in ("pop", "pops"):
         needs("login", "only the greeting is checked, and ldirectord checks nothing", error=False)
     elif name == "ftp":
-        needs("receive", "no file is checked, and ldirectord checks nothing", error=False)
+        needs(
+            "receive",
+            "only the login is checked, and the file if one is asked for; ldirectord checks nothing",
+            error=False,
+        )
     elif name == "dns":
         needs("receive", "any answer will do, and in ldirectord none", error=False)
     elif name in ("ldap", "ldaps") and ("login" in scope.lines) != ("passwd" in scope.lines):
