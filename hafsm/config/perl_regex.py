@@ -134,6 +134,8 @@ class _Translator:
         """Capturing groups opened so far."""
         self.open: list[list[str]] = [[]]
         """Innermost group last; of each the flag groups that were opened for flags in its middle."""
+        self.multiline = [False]
+        """Of the same groups: whether the flag `m` holds at this place."""
 
     def run(self) -> str:
         while self.at < len(self.text):
@@ -152,6 +154,9 @@ class _Translator:
                 self._take(1, ")" * len(self.open[-1]) + ")")
                 if len(self.open) > 1:  # one too many does not compile
                     self.open.pop()
+                    self.multiline.pop()
+            elif character == "^" and self.multiline[-1]:
+                self._take(1, r"(?:^(?!\Z)|\A)")  # in Perl no line begins behind the last newline
             elif spaced := _SPACED_COUNT.match(self.text, self.at):
                 raise _refused(spaced[0], "blanks in a count")
             else:
@@ -273,8 +278,9 @@ class _Translator:
         else:
             raise _refused(text[at : at + 3], "that kind of group")
 
-    def _open(self, length: int, translation: str) -> None:
+    def _open(self, length: int, translation: str, *, multiline: bool | None = None) -> None:
         self.open.append([])
+        self.multiline.append(self.multiline[-1] if multiline is None else multiline)
         self._take(length, translation)
 
     def _flags(self, found: re.Match[str]) -> None:
@@ -288,9 +294,12 @@ class _Translator:
         keep = "".join(dict.fromkeys(f for f in on if f in "imsx"))
         drop = "".join(dict.fromkeys(f for f in ("imsx" if caret else off) if f in "imsx" and f not in keep))
         opening = f"(?{keep}-{drop}:" if drop else f"(?{keep}:"
+        multiline = (self.multiline[-1] or "m" in keep) and "m" not in drop
         if end == ":":
-            self._open(len(found[0]), opening)
-        elif self.at == 0 and not drop:
+            self._open(len(found[0]), opening, multiline=multiline)
+            return
+        self.multiline[-1] = multiline
+        if self.at == 0 and not drop:
             self._take(len(found[0]), f"(?{keep})" if keep else "")
         else:
             self.open[-1].append(opening)
