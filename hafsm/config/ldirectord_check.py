@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from hafsm.config.findings import Report
+from hafsm.config.findings import Report, quote
 from hafsm.config.ldirectord_directives import PORT_SERVICES, receive
 from hafsm.config.ldirectord_scope import Gathered, Scope
-from hafsm.config.ldirectord_values import Note, RealLine, http_request, without_user
+from hafsm.config.ldirectord_values import USERINFO, Note, RealLine, http_request, without_user
 from hafsm.config.names import Misread
 from hafsm.core.settings import SECOND, CheckKind, CheckSpec, Forwarding
 
@@ -202,7 +202,8 @@ class SectionCheck:
         try:
             return self._ask(spec, written, note)
         except Misread as error:
-            self._place.report.error(line, "request", error.expected, error.remedy)
+            shown = "" if USERINFO.search(written) else f"={quote(written)}"
+            self._place.report.error(line, f"request{shown}", error.expected, error.remedy)
             return spec
 
     def _ask(self, spec: CheckSpec, written: str, note: Note) -> CheckSpec:
@@ -319,11 +320,11 @@ def _lint(place: Place, judge: Judge) -> None:
     if not place.sound("service", "checktype"):
         return
     for key, users in USERS.items():
-        if key in scope.lines and name not in users and name != "none":
+        if key in scope.lines and key not in scope.broken and name not in users and name != "none":
             only = "negotiate or connect" if key == "checkport" else _list(users)
             report.warn(scope.lines[key], f"{key} has no effect with {judge.shown}", f"it only with {only}")
     uses_port = name == "connect" and place.virtual.mark
-    if "service" in scope.lines and name in _TYPES and "checktype" in scope.words and not uses_port:
+    if "service" in scope.lines and scope.words.get("checktype") in _TYPES and not uses_port:
         report.warn(
             scope.lines["service"], f"service has no effect with {judge.shown}", "it only with negotiate or a number"
         )
@@ -353,11 +354,11 @@ def _lint(place: Place, judge: Judge) -> None:
         needs("login", never)
         needs("secret", never)
     elif name in ("pop", "pops"):
-        needs("login", "only the greeting is checked, and ldirectord checks nothing", error=False)
+        needs("login", "only the greeting is checked, and in ldirectord nothing", error=False)
     elif name == "ftp":
         needs(
             "receive",
-            "only the login is checked, and the file if one is asked for; ldirectord checks nothing",
+            "only the login is checked, and in ldirectord nothing",
             error=False,
         )
     elif name == "dns":

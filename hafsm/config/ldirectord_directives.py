@@ -56,6 +56,8 @@ SECRETS = frozenset({"passwd", "secret"})
 """Directives whose value no message repeats and no value holds."""
 BYTES = SECRETS | {"receive", "real", "real6"}
 """Directives whose text may hold any byte: what servers answer and want to hear need not be UTF-8."""
+FREE_TEXT = frozenset({"comment", "servicename", "emailalertfrom"})
+"""Directives for people; a file from before UTF-8 may have letters of Latin-1 there."""
 
 _VIRTUALHOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?")
 _HOST = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
@@ -143,7 +145,7 @@ def _word_without_quotes(value: str, note: Note) -> str:
 
 def _protocol(value: str, note: Note) -> str:
     if value == "sctp":
-        note("sctp", "nothing", "ldirectord has no such protocol")
+        note("sctp is hafsm's own", "tcp, udp or fwm", "ldirectord refuses it")
     return _one_of(value, ("tcp", "udp", "sctp", "fwm"))
 
 
@@ -204,7 +206,7 @@ def _service(value: str, _: Note) -> str:
 
 
 def _receive(value: str, note: Note) -> str:
-    return receive(quoted(value, note), note)
+    return receive(quoted(value, note, "Test Page"), note)
 
 
 def receive(value: str, note: Note) -> str:
@@ -243,7 +245,7 @@ def _command(value: str, note: Note) -> tuple[str, ...]:
 
 
 def _own_quotes(value: str, _: Note) -> str:
-    if not value:
+    if not value.strip('" '):
         raise Misread("a command")
     return text(value)
 
@@ -257,7 +259,7 @@ def _stripped_path(value: str, _: Note) -> str:
 
 
 def _quoted_path(value: str, note: Note) -> str:
-    return absolute_path(quoted(value, note))
+    return absolute_path(quoted(value, note, "/usr/local/bin/changed"))
 
 
 def _file(value: str, note: Note) -> tuple[str, ...]:
@@ -268,7 +270,7 @@ def _file(value: str, note: Note) -> tuple[str, ...]:
 
 
 def _logfile(value: str, note: Note) -> str:
-    name = quoted(value, note)
+    name = quoted(value, note, "local0")
     if not name.startswith("/") and not _FACILITY.fullmatch(name):
         raise Misread('a path such as "/var/log/ldirectord.log", or a syslog facility such as "local0"')
     note(
@@ -417,7 +419,8 @@ DIRECTIVES: dict[str, Entry] = {
     "checkport": Entry("S", "N", "the server's port", "the port to check", Number(1, 65535)),
     "request": Entry(
         "S", '"TEXT"', "/", "what is asked for; see below. A URL is asked as it is, with a warning: the check goes to "
-        "that host. A user in it is sent as HTTP's basic authorization", _QUOTED,
+        "that host. A user in it is sent as HTTP's basic authorization",
+        Text(lambda value, note: quoted(value, note, "index.html")),
     ),
     "receive": Entry(
         "S", '"REGEX"', "none", "must be found in the answer; a Perl regular expression, matched on bytes",

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field
 
 from hafsm.config.findings import Report, quote
-from hafsm.config.ldirectord_directives import BYTES, VIRTUALS
+from hafsm.config.ldirectord_directives import BYTES, FREE_TEXT, VIRTUALS
 from hafsm.config.source import Line, Source, is_clean
 
 _DIRECTIVE = re.compile(r"([^\s=]+)[ \t]*(?:=[ \t]*(.*))?")
@@ -57,6 +57,9 @@ def split(source: Source, report: Report) -> tuple[list[Directive], list[Section
             continue
         cut = _without_comment(number, text, report)
         directive = _directive(number, cut)
+        if directive.key in FREE_TEXT and (latin := _from_latin_1(cut)) != cut:
+            report.warn(number, f"{directive.key}: bytes that are not UTF-8", "UTF-8 text", "They are read as Latin-1")
+            cut, directive = latin, _directive(number, latin)
         if not _is_clean(directive.key, Line(number, cut), report):
             continue
         columns = sum(_INDENT_COLUMNS if c == "\t" else 1 for c in text[: len(text) - len(text.lstrip(" \t"))])
@@ -85,6 +88,11 @@ def split(source: Source, report: Report) -> tuple[list[Directive], list[Section
             current.body.append(directive)
         gap = 0
     return globals_, sections
+
+
+def _from_latin_1(text: str) -> str:
+    """Undecodable bytes as the letters that they are in Latin-1."""
+    return "".join(chr(ord(c) - 0xDC00) if "\udc80" <= c <= "\udcff" else c for c in text)
 
 
 def _is_clean(key: str, line: Line, report: Report) -> bool:

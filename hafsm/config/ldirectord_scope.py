@@ -5,7 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from hafsm.config.findings import Report, printable, quote, suggestion
-from hafsm.config.ldirectord_directives import DIRECTIVES, KNOWN, SECRETS, Entry, Number, Server, Text, Texts, YesNo
+from hafsm.config.ldirectord_directives import (
+    DIRECTIVES,
+    KNOWN,
+    SECRETS,
+    VIRTUALS,
+    Entry,
+    Number,
+    Server,
+    Text,
+    Texts,
+    YesNo,
+)
 from hafsm.config.ldirectord_grammar import Directive
 from hafsm.config.ldirectord_values import (
     USERINFO,
@@ -35,7 +46,7 @@ class Scope:
     lists: dict[str, tuple[str, ...]] = field(default_factory=dict)
     reals: list[RealLine] = field(default_factory=list)
     fallbacks: dict[str, FallbackLine] = field(default_factory=dict)
-    """By directive, `fallback` or `fallback6`."""
+    """By directive, `fallback` or `fallback6`; the global ones by what their addresses are fit for."""
     files: list[tuple[int, str]] = field(default_factory=list)
     """`execute`: line and file."""
     lines: dict[str, int] = field(default_factory=dict)
@@ -65,6 +76,9 @@ def read_directive(directive: Directive, scope: Scope, where: str, gathered: Gat
     """Put one directive of `where` (`G` or `S`) into its scope, or say why not. May block on the resolver."""
     key, line = directive.key, directive.line
     entry = DIRECTIVES.get(key)
+    if key in VIRTUALS:  # one in column 0 began a section
+        report.error(line, f'"{key}" stands in the wrong place', "it in column 0")
+        return
     if entry is None:
         report.error(line, f"unknown directive {quote(key)}", "a directive of ldirectord.cf", suggestion(key, KNOWN))
         return
@@ -94,6 +108,8 @@ def read_directive(directive: Directive, scope: Scope, where: str, gathered: Gat
         if key not in SECRETS | _MAY_NAME_A_USER:
             without_user(value)
         _read(key, entry, value, line, scope, note)
+        if where == "G" and key in scope.fallbacks:
+            _sort(key, scope, note)
     except Misread as error:
         scope.broken.add(key)
         found = f"{key} (its value holds a secret)" if hidden else error.found or f"{key}={printable(value)}"
@@ -104,6 +120,17 @@ def read_directive(directive: Directive, scope: Scope, where: str, gathered: Gat
         if gathered.reals > REALS_LIMIT:
             del scope.reals[-1]
             report.error(line, f"more than {REALS_LIMIT} real servers", "fewer", "Check the ranges")
+
+
+def _sort(key: str, scope: Scope, note: Note) -> None:
+    """Put a global fallback where services of its family find it."""
+    found = scope.fallbacks[key]
+    fit = "fallback6" if ":" in found.address else "fallback"
+    if fit != key:
+        del scope.fallbacks[key]
+        if fit in scope.fallbacks:
+            note(f"{fit} is given in line {scope.fallbacks[fit].line} already", "it once", "The last one counts")
+        scope.fallbacks[fit] = found
 
 
 def _read(key: str, entry: Entry, value: str, line: int, scope: Scope, note: Note) -> None:

@@ -87,11 +87,11 @@ def yes_no(value: str) -> bool:
     return value == "yes"
 
 
-def quoted(value: str, note: Note) -> str:
+def quoted(value: str, note: Note, example: str = "") -> str:
     """What stands between the first and the last double quote; inner quotes stay. Raises Misread."""
     first, last = value.find('"'), value.rfind('"')
     if first != 0 or last - first < 2:
-        raise Misread('text in double quotes, not empty, such as "index.html"')
+        raise Misread("text in double quotes, not empty" + (f', such as "{example}"' if example else ""))
     if value[last + 1 :].strip():
         note("text behind the last double quote", "nothing", "It is not looked at, as in ldirectord")
     return text(value[1:last])
