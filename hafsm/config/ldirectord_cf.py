@@ -141,6 +141,8 @@ class _Files:
         )
 
     def _further(self, line: int, name: str, report: Report) -> None:
+        if report.full:
+            return
         if len(self._queue) >= EXECUTE_LIMIT:
             report.error(line, f"more than {EXECUTE_LIMIT} files", "fewer execute lines")
         elif not self._enqueue(find_file(self._directory, name)):

@@ -342,10 +342,10 @@ def _lint(place: Place, judge: Judge) -> None:
             )
 
     never = "no server would ever be up"
+    if name in _SQL | {"dns"} and not (scope.reals and all(line.request for line in scope.reals)):
+        needs("request", never)
     if name in _SQL:
         needs("login", never)
-        if not all(line.request for line in scope.reals) or not scope.reals:
-            needs("request", never)
         if name == "oracle":
             needs("database", never)
         elif name == "pgsql":

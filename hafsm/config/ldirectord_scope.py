@@ -75,6 +75,8 @@ class Gathered:
 def read_directive(directive: Directive, scope: Scope, where: str, gathered: Gathered, report: Report) -> None:
     """Put one directive of `where` (`G` or `S`) into its scope, or say why not. May block on the resolver."""
     key, line = directive.key, directive.line
+    if report.full or (key in ("real", "real6") and gathered.reals > REALS_LIMIT):
+        return
     entry = DIRECTIVES.get(key)
     if key in VIRTUALS:  # one in column 0 began a section
         report.error(line, f'"{key}" stands in the wrong place', "it in column 0")
