@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hafsm.config import ha_cf
 from hafsm.config.ldirectord_directives import DIRECTIVES, KNOWN, reference
-from hafsm.config.settings_file import TABLES, TOP, load_settings_file
+from hafsm.config.settings_file import ROWS, TABLES, TOP, load_settings_file
 
 DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "configuration.md").read_text()
 (TOML,) = re.findall(r"```toml\n(.*?)```", DOCUMENT, re.DOTALL)
@@ -48,6 +48,8 @@ def test_the_toml_block_shows_the_defaults(tmp_path: Path) -> None:
 
 
 def test_the_toml_block_shows_every_key() -> None:
-    found = tomllib.loads(re.sub(r"(?m)^# (?=\w+ = )", "", TOML))
+    found = tomllib.loads(re.sub(r"(?m)^# (?=\w+ = |\[\[)", "", TOML))
+    rows = {name: found[name.split(".")[0]].pop(name.split(".")[1]) for name in ROWS}
+    assert {name: set(row[0]) for name, row in rows.items()} == {name: set(keys) for name, keys in ROWS.items()}
     assert {key for key in found if not isinstance(found[key], dict)} == set(TOP)
     assert {table: set(found[table]) for table in TABLES} == {table: set(keys) for table, keys in TABLES.items()}
