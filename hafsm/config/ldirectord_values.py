@@ -317,11 +317,11 @@ def service_port(text: str, protocol: str) -> int:
 
 def any_port(text: str) -> int:
     """A number, or a name that some protocol has. Raises Misread."""
-    for protocol in ("tcp", "udp", "sctp"):
-        if is_port_name(text, protocol):
-            return port(text, protocol)
+    protocol = "tcp"
+    if not text.isdigit():  # looking up a name reads a file
+        protocol = next((p for p in ("tcp", "udp", "sctp") if is_port_name(text, p)), "tcp")
     try:
-        return port(text)
+        return port(text, protocol)
     except Misread:
         raise Misread("a port from 0 to 65535, or a name of /etc/services") from None
 
