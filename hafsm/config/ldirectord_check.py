@@ -342,25 +342,22 @@ def _lint(place: Place, judge: Judge) -> None:
             )
 
     never = "no server would ever be up"
-    if name in _SQL | {"dns"} and not (scope.reals and all(line.request for line in scope.reals)):
-        needs("request", never)
+    own_requests = bool(scope.reals) and all(line.request for line in scope.reals)
     if name in _SQL:
         needs("login", never)
-        if name == "oracle":
-            needs("database", never)
-        elif name == "pgsql":
-            needs("database", "the login's is used, and ldirectord asks the director itself", error=False)
+    if name in _SQL | {"dns"} and not own_requests:
+        needs("request", never)
+    if name == "oracle":
+        needs("database", never)
+    elif name == "pgsql":
+        needs("database", "the login's is used, and ldirectord asks the director itself", error=False)
     elif name == "radius":
         needs("login", never)
         needs("secret", never)
     elif name in ("pop", "pops"):
         needs("login", "only the greeting is checked, and in ldirectord nothing", error=False)
     elif name == "ftp":
-        needs(
-            "receive",
-            "only the login is checked, and in ldirectord nothing",
-            error=False,
-        )
+        needs("receive", "only the login is checked, and in ldirectord nothing", error=False)
     elif name == "dns":
         needs("receive", "any answer will do, and in ldirectord none", error=False)
     elif name in ("ldap", "ldaps") and ("login" in scope.lines) != ("passwd" in scope.lines):

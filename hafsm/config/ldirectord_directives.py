@@ -52,6 +52,8 @@ PORT_SERVICES = {
 SERVICES = (*PORT_SERVICES.values(), "simpletcp", "none")
 EXECUTE_LIMIT = 64
 """Files that are read together; more is a loop or a mistake."""
+FILE_NAME_LIMIT = 512
+"""Characters; messages repeat a file's name as it is."""
 SECRETS = frozenset({"passwd", "secret"})
 """Directives whose value no message repeats and no value holds."""
 BYTES = SECRETS | {"receive", "real", "real6"}
@@ -160,7 +162,7 @@ def _scheduler(value: str, note: Note) -> str:
 
 
 def _schedflags(value: str, note: Note) -> tuple[str, ...]:
-    first, *rest = value.split()
+    first, *rest = value.split() or [""]
     if rest:
         note("more than one word", "flags with commas between them", "Only the first word counts, as in ldirectord")
     flags: list[str] = []
@@ -264,8 +266,8 @@ def _quoted_path(value: str, note: Note) -> str:
 
 def _file(value: str, note: Note) -> tuple[str, ...]:
     name = bare(value, note)
-    if any(character.isspace() for character in name):
-        raise Misread("one file name without blanks")
+    if any(character.isspace() for character in name) or len(name) > FILE_NAME_LIMIT:
+        raise Misread(f"one file name without blanks, of at most {FILE_NAME_LIMIT} characters")
     return (name,)
 
 

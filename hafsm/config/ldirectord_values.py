@@ -141,8 +141,11 @@ def http_request(value: str, scheme: str, note: Note) -> HttpRequest:
     userinfo, at, place = parts.netloc.rpartition("@")
     if at:
         encoded = encoded.replace(parts.netloc, place, 1)
-    login, _, password = userinfo.partition(":")
-    return HttpRequest(encoded, unquote_to_bytes(login).decode(errors="replace"), unquote_to_bytes(password))
+    name, _, password = userinfo.partition(":")
+    login = unquote_to_bytes(name).decode(errors="replace")
+    if not login.isprintable():
+        raise Misread("a URL whose user is text")
+    return HttpRequest(encoded, login, unquote_to_bytes(password))
 
 
 def without_user(value: str) -> str:

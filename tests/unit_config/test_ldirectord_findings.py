@@ -169,7 +169,9 @@ GLOBAL_LINES: dict[str, tuple[str, ...]] = {
         "error nosuch.cf: there is no such file; expected the virtual services. Create the file; it must "
         "be the same on both nodes",
     ),
-    "execute=a b": ("error ldirectord.cf:1: execute=a b; expected one file name without blanks",),
+    "execute=a b": (
+        "error ldirectord.cf:1: execute=a b; expected one file name without blanks, of at most 512 characters",
+    ),
     "execute=nosuch.cf": (
         "error nosuch.cf: there is no such file; expected the virtual services. Create the file; it must "
         "be the same on both nodes",
@@ -700,7 +702,7 @@ SECTION_LINES: dict[str, tuple[str, ...]] = {
         "warning ldirectord.cf:3: service=ftp without receive: only the login is checked, and in "
         'ldirectord nothing; expected receive="…"',
     ),
-    "service=dns\n\tprotocol=udp": (
+    'service=dns\n\tprotocol=udp\n\trequest="a.example"': (
         "warning ldirectord.cf:3: service=dns without receive: any answer will do, and in ldirectord none; "
         'expected receive="…"',
     ),

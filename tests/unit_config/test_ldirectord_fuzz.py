@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hafsm.config import ldirectord_scope
+from hafsm.config import findings, ldirectord_scope
 from hafsm.config.findings import FINDINGS_LIMIT
 from hafsm.config.ldirectord_directives import DIRECTIVES, SERVICES
 from hafsm.config.load import load_ldirectord
@@ -154,9 +154,9 @@ def check(content: bytes, *, secret: str = "\n") -> None:
     """`secret` is in no finding and no value."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "fuzz.cf").write_bytes(content)
-        read, findings = load_ldirectord(Path("fuzz.cf"), directory=Path(folder))
-    assert (read is None) is any(finding.is_error for finding in findings)
-    for finding in findings:
+        read, found = load_ldirectord(Path("fuzz.cf"), directory=Path(folder))
+    assert (read is None) is any(finding.is_error for finding in found)
+    for finding in found:
         line = str(finding)
         assert "\n" not in line and line.isprintable() and secret not in line
         assert len(line) < 900
@@ -180,6 +180,25 @@ QUICK = settings(max_examples=200, deadline=None, suppress_health_check=[HealthC
 @given(st.lists(BYTES | LINES.map(lambda line: f"{line}\n".encode()), max_size=25).map(b"".join))
 def test_any_bytes(content: bytes) -> None:
     check(content)
+
+
+@pytest.mark.parametrize(
+    "value", sorted({*VALUES, *SERVICES, " ", "a b", ",", "->", ":", "[]", "l:1", "0", "1" * 30, "\t"})
+)
+def test_every_directive_with_each_value(value: str) -> None:
+    """In column 0, and each in a section of its own, of both families and of a mark."""
+    lines = [f"{key}={value}" for key in DIRECTIVES]
+    for number, key in enumerate(DIRECTIVES, 1):
+        lines += [f"virtual=10.0.0.1:{number}", f"\t{key}={value}", f"virtual6=[fd00::1]:{number}", f"\t{key}={value}"]
+        lines += [
+            "\treal6=[fd00::2]:80 masq",
+            f"virtual={number}",
+            "\tchecktype=5",
+            "\treal=10.0.0.3 masq",
+            f"\t{key}={value}",
+        ]
+    lines += [f"virtual={value}", f"virtual6={value}"]
+    check("".join(f"{line}\n" for line in lines if "fuzz.cf" not in line).encode())
 
 
 @QUICK
@@ -214,6 +233,7 @@ def test_sound_files_with_changes(content: bytes, changes: list[tuple[int, int, 
 def test_large_files_of_one_piece(piece: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """128 KiB; memory stays within what the real servers and remarks that are kept may take."""
     monkeypatch.setattr(ldirectord_scope, "REALS_LIMIT", 5000)
+    monkeypatch.setattr(findings, "FINDINGS_LIMIT", 100)
     tracemalloc.start()
     try:
         check(piece * (131_072 // len(piece)))

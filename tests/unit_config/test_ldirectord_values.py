@@ -143,6 +143,16 @@ def test_a_user_in_a_url_becomes_login_and_password(check: Check, read: Read) ->
     assert spec.password == secret_digest(b"p@ss")
 
 
+def test_a_user_that_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "ldirectord.cf").write_text(
+        'virtual=192.0.2.1:80\n\treal=10.77.0.1:80 masq\n\trequest="http://%1b:Hush@h/"\n'
+    )
+    _, findings = load_ldirectord(Path("ldirectord.cf"), directory=tmp_path)
+    assert [str(finding).replace(f"{tmp_path}/", "") for finding in findings] == [
+        "ldirectord.cf:3: request; expected a URL whose user is text"
+    ]
+
+
 def test_secrets_are_named_and_known(read: Read) -> None:
     found = read(
         'virtual=192.0.2.1:110\n\treal=10.77.0.1:110 masq\n\tlogin="u"\n\tpasswd="p\udcff"w"\n'
