@@ -324,7 +324,8 @@ def _lint(place: Place, judge: Judge) -> None:
             only = "negotiate or connect" if key == "checkport" else _list(users)
             report.warn(scope.lines[key], f"{key} has no effect with {judge.shown}", f"it only with {only}")
     uses_port = name == "connect" and place.virtual.mark
-    if "service" in scope.lines and scope.words.get("checktype") in _TYPES and not uses_port:
+    idle = scope.words.get("checktype") in _TYPES and scope.words.get("service", "none") != "none"
+    if idle and not uses_port:
         report.warn(
             scope.lines["service"], f"service has no effect with {judge.shown}", "it only with negotiate or a number"
         )

@@ -7,7 +7,8 @@ import tomllib
 from pathlib import Path
 
 from hafsm.config import ha_cf
-from hafsm.config.ldirectord_directives import DIRECTIVES, KNOWN, reference
+from hafsm.config.ldirectord_check import USERS
+from hafsm.config.ldirectord_directives import DIRECTIVES, KNOWN, PORT_SERVICES, SERVICES, reference
 from hafsm.config.settings_file import ROWS, TABLES, TOP, load_settings_file
 
 DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "configuration.md").read_text()
@@ -32,6 +33,23 @@ def test_directives_of_ldirectord_cf() -> None:
     table = "\n".join(reference())
     assert table in part("ldirectord.cf"), f"docs/configuration.md should show:\n{table}"
     assert KNOWN - codes(part("ldirectord.cf")) == set()
+
+
+def test_services_and_what_they_use() -> None:
+    """Ports and directives of each service, as the parser has them."""
+    shown: dict[str, tuple[str, set[str]]] = {}
+    for names, ports, uses in re.findall(
+        r"(?m)^\| ([a-z_, ]+) \| ([0-9, ]*) ?\| (.*) ?\|$", part("ldirectord.cf").split("| service |")[1]
+    ):
+        numbers = ports.split(", ") if ports else [""] * len(names.split(", "))
+        for name, number in zip(names.split(", "), numbers, strict=True):
+            shown[name] = (number.strip(), set(USERS) & set(re.findall(r"\w+", re.sub(r"\([^)]*\)|;.*", "", uses))))
+    ports_of = {service: str(number) for number, service in PORT_SERVICES.items()}
+    assert shown == {
+        name: (ports_of.get(name, ""), {key for key, users in USERS.items() if name in users} - {"checkport"})
+        for name in SERVICES
+        if name != "none"
+    }
 
 
 def test_the_sheet_of_directives() -> None:

@@ -554,6 +554,7 @@ SECTION_LINES: dict[str, tuple[str, ...]] = {
         "warning ldirectord.cf:4: service has no effect with checktype=connect; expected it only with "
         "negotiate or a number",
     ),
+    "checktype=connect\n\tservice=none": (),
     "checktype=off\n\tservice=http": (
         "warning ldirectord.cf:4: service has no effect with checktype=off; expected it only with "
         "negotiate or a number",
