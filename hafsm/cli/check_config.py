@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from itertools import zip_longest
 from pathlib import Path
 
 import click
-from rich.box import SIMPLE_HEAD
+import msgspec
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hafsm.cli.show_services import service_tables
+from hafsm.cli.tables import row, table
 from hafsm.config.build import lease_ns
+from hafsm.config.check_extras import CheckExtras
 from hafsm.config.findings import Finding, quote
+from hafsm.config.ldirectord_host import check_ldirectord_host
 from hafsm.config.lint import check_host, seconds
 from hafsm.config.load import load, this_node
-from hafsm.config.model import Bcast, Configuration, Mcast, Medium, Serial, Ucast
+from hafsm.config.model import Bcast, Configuration, Mcast, Medium, Secret, Serial, Ucast
 from hafsm.config.settings_file import DaemonSettings, load_settings_file
-from hafsm.core.settings import SECOND, CheckKind, CheckSpec, RealServer, ResourceKind, VirtualService
+from hafsm.core.settings import SECOND, ResourceKind
 from hafsm.daemon.programs import missing_programs
 from hafsm.daemon.realtime import core_priority
 from hafsm.daemon.scripts import locate
@@ -41,7 +44,8 @@ PIPE_WIDTH = 1000
     type=click.Path(path_type=Path, dir_okay=False),
     help="The daemon's own settings.  [default: /etc/hafsm/hafsm.toml, if it exists]",
 )
-def check_config(directory: Path, node: str | None, settings_file: Path | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print what was understood, and all findings, as JSON.")
+def check_config(directory: Path, node: str | None, settings_file: Path | None, as_json: bool) -> None:
     """Read ha.cf, haresources, authkeys and ldirectord.cf in DIR (default /etc/ha.d) and say what they mean.
 
     Exit status 0 when the daemon would start, 1 when something must be corrected first. Nothing is changed.
@@ -56,20 +60,40 @@ def check_config(directory: Path, node: str | None, settings_file: Path | None) 
         findings.append(Finding("error", error.file, error.line, error.found, error.expected, error.remedy))
     else:
         node = node or daemon.node_name
-    loaded = load(directory, me=node)
+    loaded = load(directory, me=node, extras=daemon.checks.extras if daemon else CheckExtras())
     findings.extend(loaded.findings)
     if loaded.configuration is not None:
-        for table in tables(loaded.configuration):
-            console.print(table)
+        if not as_json:
+            for shown in tables(loaded.configuration):
+                console.print(shown)
         if loaded.configuration.me == this_node():
             findings.extend(check_host(loaded.configuration))
+            findings.extend(check_ldirectord_host(loaded.configuration))
             ha_cf = str(Path(loaded.configuration.directory) / "ha.cf")
             lacks = missing_programs(loaded.configuration.ha, loaded.configuration.me)
             findings.extend(Finding("error", ha_cf, 0, lack, "it on this host") for lack in lacks)
             if daemon is not None:
                 findings.extend(missing_scripts(loaded.configuration, daemon.scripts.search))
-    print_findings(console, findings)
+    if as_json:
+        click.echo(to_json(loaded.configuration, findings))
+    else:
+        print_findings(console, findings)
     sys.exit(1 if any(finding.is_error for finding in findings) else 0)
+
+
+def to_json(configuration: Configuration | None, findings: Sequence[Finding]) -> str:
+    """`{"findings": […], "configuration": {…}}`: fields with their default may be left out, secrets are digests."""
+
+    def digest(value: object) -> object:
+        if isinstance(value, Secret):
+            return value.digest()
+        raise TypeError(type(value).__name__)
+
+    understood = msgspec.to_builtins(configuration, enc_hook=digest)
+    if understood is not None:
+        del understood["sources"]
+    whole = {"findings": msgspec.to_builtins(findings), "configuration": understood}
+    return msgspec.json.format(msgspec.json.encode(whole)).decode()
 
 
 def missing_scripts(configuration: Configuration, search: Sequence[Path]) -> Iterable[Finding]:
@@ -102,26 +126,13 @@ def tables(configuration: Configuration) -> Iterable[Table]:
     yield _cluster(configuration)
     yield _links(configuration)
     yield _groups(configuration)
-    yield _services(configuration)
+    yield from service_tables(configuration)
     yield _keys(configuration)
-
-
-def _table(title: str, *columns: str, whole: Iterable[str] = ()) -> Table:
-    """An empty table; the cells of the columns in `whole` are not broken over lines."""
-    table = Table(title=Text(title), title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=column in whole)
-    return table
-
-
-def _row(table: Table, *cells: str) -> None:
-    """Add a row of plain text: square brackets of a regular expression are no markup."""
-    table.add_row(*map(Text, cells))
 
 
 def _cluster(configuration: Configuration) -> Table:
     ha = configuration.ha
-    table = _table(f"Cluster, seen from {configuration.me}", "directive", "value", "meaning")
+    found = table(f"Cluster, seen from {configuration.me}", "directive", "value", "meaning")
     rows = [
         ("node", " ".join(ha.nodes), "the first is the primary"),
         ("keepalive", seconds(ha.keepalive_ns), "a heartbeat each"),
@@ -146,16 +157,16 @@ def _cluster(configuration: Configuration) -> Table:
         rows.append(("respawn", f"{entry.user} {entry.command}", "runs while this node is active"))
     priority = core_priority(ha)
     rows.append(("realtime", "off" if priority is None else f"on, priority {priority}", "before all other processes"))
-    for row in rows:
-        _row(table, *row)
-    return table
+    for cells in rows:
+        row(found, *cells)
+    return found
 
 
 def _links(configuration: Configuration) -> Table:
-    table = _table("Heartbeat links", "link", "medium", "to")
+    found = table("Heartbeat links", "link", "medium", "to")
     for medium in configuration.ha.media:
-        _row(table, medium.name, type(medium).__name__.lower(), _target(medium, configuration.ha.udpport))
-    return table
+        row(found, medium.name, type(medium).__name__.lower(), _target(medium, configuration.ha.udpport))
+    return found
 
 
 def _target(medium: Medium, udpport: int) -> str:
@@ -171,68 +182,17 @@ def _target(medium: Medium, udpport: int) -> str:
 
 
 def _groups(configuration: Configuration) -> Table:
-    table = _table("Resource groups", "preferred node", "started in this order")
+    found = table("Resource groups", "preferred node", "started in this order")
     for group in configuration.groups:
-        _row(table, group.preferred, "\n".join(resource.text for resource in group.resources))
-    return table
-
-
-def _services(configuration: Configuration) -> Table:
-    table = _table(
-        "Virtual services",
-        "service",
-        "server",
-        "method",
-        "weight",
-        "check",
-        whole=("service", "server", "method", "weight"),
-    )
-    for service in configuration.services:
-        rows = [(r.key, r.forwarding.value, str(r.weight), _check(r)) for r in service.reals]
-        if service.fallback:
-            fallback = service.fallback
-            rows.append((fallback.key, fallback.forwarding.value, "", "fallback while no server is up"))
-        names = [service.key, *_service_options(service)]
-        for name, row in zip_longest(names, rows):
-            _row(table, name or "", *(row or ("", "", "", "")))
-    return table
-
-
-def _service_options(service: VirtualService) -> list[str]:
-    options = [service.scheduler]
-    if service.persistent_s:
-        options.append(f"persistent {service.persistent_s} s")
-    if service.netmask:
-        options.append(f"netmask {service.netmask}")
-    if service.quiescent:
-        options.append("quiescent")
-    if service.failurecount > 1:
-        options.append(f"failurecount {service.failurecount}")
-    return options
-
-
-def _check(real: RealServer) -> str:
-    check = real.check
-    if check is None or check.kind is CheckKind.ALWAYS_UP:
-        return "none: always up"
-    if check.kind is CheckKind.ALWAYS_DOWN:
-        return "none: always down"
-    return f"{_question(check)}, every {seconds(check.interval_ns)}, within {seconds(check.timeout_ns)}"
-
-
-def _question(check: CheckSpec) -> str:
-    if check.kind is CheckKind.CONNECT:
-        return f"connect to port {check.port}"
-    host = f" of {check.virtualhost}" if check.virtualhost else ""
-    answer = f", body matches {check.receive}" if check.receive else ""
-    return f"{check.method} {check.request}{host} at port {check.port}{answer}"
+        row(found, group.preferred, "\n".join(resource.text for resource in group.resources))
+    return found
 
 
 def _keys(configuration: Configuration) -> Table:
-    table = _table("Keys", "index", "method", "")
+    found = table("Keys", "index", "method", "")
     for key in configuration.keys.keys:
-        _row(table, str(key.index), key.method, "signs" if key.index == configuration.keys.active else "")
-    return table
+        row(found, str(key.index), key.method, "signs" if key.index == configuration.keys.active else "")
+    return found
 
 
 def _count(number: int, word: str) -> str:

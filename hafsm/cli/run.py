@@ -41,7 +41,12 @@ def run(config_dir: Path, settings: DaemonSettings) -> None:
 
     SIGHUP reads ldirectord.cf again. Exit status: 0 stopped, 6 the configuration cannot be used.
     """
-    loaded = load(config_dir, me=settings.node_name, script_timeout_ns=settings.scripts.timeout_ns)
+    loaded = load(
+        config_dir,
+        me=settings.node_name,
+        script_timeout_ns=settings.scripts.timeout_ns,
+        extras=settings.checks.extras,
+    )
     for finding in loaded.findings:
         click.echo(f"{finding.level}: {finding}", err=True)
     if loaded.configuration is None or loaded.settings is None:

@@ -15,6 +15,10 @@ QUOTE_LIMIT = 60
 """Characters of the operator's text that a message repeats; a line of binary rubbish must not fill the terminal."""
 
 
+FINDINGS_LIMIT = 1000
+"""Remarks of one level about one file that are kept; whoever has more of them gave the wrong file."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One remark about one place. An error keeps the daemon from starting, a warning does not."""
@@ -44,20 +48,49 @@ class Finding:
 
 @dataclass(slots=True)
 class Report:
-    """Collects the findings about one file."""
+    """Collects the findings about one file, each once: the first `FINDINGS_LIMIT` of each level."""
 
     file: str
     findings: list[Finding] = field(default_factory=list)
+    _seen: set[Finding] = field(default_factory=set)
+    _counts: dict[Level, int] = field(default_factory=lambda: {"error": 0, "warning": 0})
 
     def error(self, line: int, found: str, expected: str, remedy: str = "") -> None:
-        self.findings.append(Finding("error", self.file, line, found, expected, remedy))
+        self._add(Finding("error", self.file, line, found, expected, remedy))
 
     def warn(self, line: int, found: str, expected: str, remedy: str = "") -> None:
-        self.findings.append(Finding("warning", self.file, line, found, expected, remedy))
+        self._add(Finding("warning", self.file, line, found, expected, remedy))
+
+    def _add(self, finding: Finding) -> None:
+        if finding in self._seen:
+            return
+        self._counts[finding.level] += 1
+        if self._counts[finding.level] <= FINDINGS_LIMIT:
+            self._seen.add(finding)
+            self.findings.append(finding)
+        elif self._counts[finding.level] == FINDINGS_LIMIT + 1:
+            more = f"more than {FINDINGS_LIMIT} {finding.level}s"
+            self.findings.append(
+                Finding(finding.level, self.file, finding.line, more, "fewer", "The others are not shown")
+            )
 
     @property
     def failed(self) -> bool:
-        return any(f.is_error for f in self.findings)
+        return self._counts["error"] > 0
+
+    @property
+    def full(self) -> bool:
+        """There are so many errors that nobody reads on."""
+        return self._counts["error"] > FINDINGS_LIMIT
+
+    def in_order(self) -> list[Finding]:
+        """By lines."""
+        return sorted(self.findings, key=lambda finding: finding.line)
+
+    @property
+    def errors(self) -> int:
+        """How many there were, kept or not."""
+        return self._counts["error"]
 
 
 def printable(text: str) -> str:

@@ -11,7 +11,8 @@ import re
 from dataclasses import dataclass, field
 
 from hafsm.config.findings import Report, quote
-from hafsm.config.source import Source, is_clean
+from hafsm.config.ldirectord_directives import BYTES, FREE_TEXT, VIRTUALS
+from hafsm.config.source import Line, Source, is_clean
 
 _DIRECTIVE = re.compile(r"([^\s=]+)[ \t]*(?:=[ \t]*(.*))?")
 _INDENT_COLUMNS = 4
@@ -25,6 +26,8 @@ class Directive:
     key: str
     value: str | None
     """Without blanks around it; None: there is no `=`."""
+    blanks_behind: bool = False
+    """Blanks stood behind the value."""
 
 
 @dataclass(slots=True)
@@ -44,20 +47,25 @@ def split(source: Source, report: Report) -> tuple[list[Directive], list[Section
     if source.carriage_returns:
         report.warn(0, "lines end in CR LF", "lines that end in LF", "ldirectord refuses them in yes/no values")
     for number, text in source.lines:
+        if report.full:
+            break
         stripped = text.strip(" \t")
         if not stripped:
             gap = gap or number
             continue
         if stripped.startswith("#"):
             continue
-        cut = _without_comment(number, stripped, report, in_body=text[0] in " \t")
-        if not is_clean(source.lines[number - 1], cut, report):
-            continue
+        cut = _without_comment(number, text, report)
         directive = _directive(number, cut)
+        if directive.key in FREE_TEXT and (latin := _from_latin_1(cut)) != cut:
+            report.warn(number, f"{directive.key}: bytes that are not UTF-8", "UTF-8 text", "They are read as Latin-1")
+            cut, directive = latin, _directive(number, latin)
+        if not _is_clean(directive.key, Line(number, cut), report):
+            continue
         columns = sum(_INDENT_COLUMNS if c == "\t" else 1 for c in text[: len(text) - len(text.lstrip(" \t"))])
         if columns == 0:
             current = None
-            if directive.key in ("virtual", "virtual6"):
+            if directive.key in VIRTUALS:
                 current = Section(directive)
                 sections.append(current)
             else:
@@ -82,26 +90,45 @@ def split(source: Source, report: Report) -> tuple[list[Directive], list[Section
     return globals_, sections
 
 
-def _directive(number: int, text: str) -> Directive:
+def _from_latin_1(text: str) -> str:
+    """Undecodable bytes as the letters that they are in Latin-1."""
+    return "".join(chr(ord(c) - 0xDC00) if "\udc80" <= c <= "\udcff" else c for c in text)
+
+
+def _is_clean(key: str, line: Line, report: Report) -> bool:
+    if key not in BYTES:
+        return is_clean(line, line.text, report)
+    head, quote_, text = line.text.partition('"')
+    return is_clean(line, head + quote_ + "".join(filter(str.isascii, text)), report)
+
+
+def _directive(number: int, cut: str) -> Directive:
+    text = cut.strip(" \t")
     found = _DIRECTIVE.fullmatch(text)
     if found is None:
-        return Directive(number, text.split(None, 1)[0].rstrip("="), None)
+        return Directive(number, re.split(r"[ \t=]", text, maxsplit=1)[0], None)
     value: str | None = found[2]
-    return Directive(number, found[1], value)
+    return Directive(number, found[1], value, blanks_behind=cut[-1] in " \t")
 
 
-def _without_comment(number: int, text: str, report: Report, *, in_body: bool) -> str:
+def _without_comment(number: int, text: str, report: Report) -> str:
     """ldirectord cuts from the first `#`, in quotes too, but only inside sections."""
-    value, mark, _ = text.partition("#")
+    in_body = text[0] in " \t"
+    value, mark, rest = text.partition("#")
+    if not in_body:
+        # There a # between quotes stays what it is.
+        while mark and value.count('"') == 1 and '"' in rest:
+            more, mark, rest = rest.partition("#")
+            value += "#" + more
     if not mark:
         return text
     if value.count('"') == 1:
         report.warn(number, "# inside quotes begins a comment", "text without #", "ldirectord cuts the line there too")
-    elif not in_body and not value.startswith(("virtual=", "virtual ", "virtual6")):
+    elif not in_body and not value.startswith(VIRTUALS):
         report.warn(
             number,
             "a comment behind a global directive",
             "it on a line of its own",
             "ldirectord takes it for part of the value",
         )
-    return value.rstrip(" \t")
+    return value

@@ -178,9 +178,7 @@ def _lint_programs(read: ReadHaCf, me: NodeName, report: Report) -> None:
         report.warn(lines["rtprio"], '"rtprio" with realtime off', "realtime on", "The priority is not used")
 
 
-def lint_addresses(
-    groups: Sequence[PlacedGroup], read: ReadLdirectordCf, resources: Report, ldirectord: Report
-) -> None:
+def lint_addresses(groups: Sequence[PlacedGroup], read: ReadLdirectordCf, resources: Report) -> None:
     """VIPs without a service and services without a VIP: both are legal and both are usually typing errors."""
     vips = {r.address.ip: placed.line for placed in groups for r in placed.group.resources if r.address is not None}
     services = [service for service in read.value.services if service.protocol != "fwm"]
@@ -189,12 +187,12 @@ def lint_addresses(
     for ip, line in vips.items():
         if ip not in served and not marks:
             wanted = f"virtual6=[{ip}]:PORT" if ":" in ip else f"virtual={ip}:PORT"
-            resources.warn(line, f"address {ip} has no virtual service", f"{wanted} in {ldirectord.file}")
+            resources.warn(line, f"address {ip} has no virtual service", f"{wanted} in {read.files[0].file}")
     for service in services:
         if service.address not in vips:
             v6 = ":" in service.address
             wanted = f"IPv6addr::{written_out(service.address)}/64" if v6 else f"IPaddr::{service.address}/24"
-            ldirectord.warn(
+            read.reports[service.key].warn(
                 read.lines[service.key],
                 f"virtual service {service.key} has an address that no resource group holds",
                 f"{wanted} or the like in {resources.file}",

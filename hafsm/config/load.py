@@ -6,21 +6,22 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from hafsm.config import lint
 from hafsm.config.authkeys import read_authkeys
 from hafsm.config.build import SCRIPT_TIMEOUT_NS, to_settings
+from hafsm.config.check_extras import CheckExtras, with_extras
 from hafsm.config.findings import Finding, Report
 from hafsm.config.ha_cf import read_ha_cf
 from hafsm.config.haresources import PlacedGroup, read_haresources
-from hafsm.config.ldirectord_cf import ReadLdirectordCf, read_ldirectord_cf
+from hafsm.config.ldirectord_cf import ReadLdirectordCf, find_file, read_ldirectord_cf
 from hafsm.config.model import Configuration, LdirectordCf
 from hafsm.config.redact import redacted
-from hafsm.config.source import Source, exists, read_source
-from hafsm.core.settings import NodeName, ResourceKind, Settings, VirtualService
+from hafsm.config.source import exists, read_source
+from hafsm.core.settings import NodeName, ResourceKind, Settings
 
 LDIRECTORD_CF = "ldirectord.cf"
-_SERVICES = "the virtual services"
-_NO_SERVICES = ReadLdirectordCf(LdirectordCf(file=""), {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,13 @@ def this_node() -> NodeName:
     return NodeName(os.uname().nodename.lower())
 
 
-def load(directory: Path, *, me: str | None = None, script_timeout_ns: int = SCRIPT_TIMEOUT_NS) -> Loaded:
+def load(
+    directory: Path,
+    *,
+    me: str | None = None,
+    script_timeout_ns: int = SCRIPT_TIMEOUT_NS,
+    extras: CheckExtras = CheckExtras(),  # noqa: B008  a frozen value
+) -> Loaded:
     """Read ha.cf, haresources, authkeys and ldirectord.cf in `directory`.
 
     Blocks on the disk and, when the files hold host names, on the resolver. Never raises for anything in the files.
@@ -47,6 +54,7 @@ def load(directory: Path, *, me: str | None = None, script_timeout_ns: int = SCR
         directory: usually /etc/ha.d.
         me: this node's name in ha.cf; None means `this_node()`.
         script_timeout_ns: `Settings.script_timeout_ns`.
+        extras: what hafsm.toml adds to the checks (`DaemonSettings.checks.extras`).
     """
     node = NodeName(me.lower()) if me is not None else this_node()
     ha_report, resources_report, keys_report = (
@@ -66,18 +74,16 @@ def load(directory: Path, *, me: str | None = None, script_timeout_ns: int = SCR
     keys = read_authkeys(keys_source, keys_report) if keys_source else None
 
     lint.lint_starters(placed, resources_report)
-    services_report, services_source, services = _services(directory, placed, resources_report)
-    if services.value.file and not resources_report.failed and not services_report.failed:
-        lint.lint_addresses(placed, services, resources_report, services_report)
+    services = _services(directory, placed, resources_report)
+    if services.value.file and not resources_report.failed and not services.failed:
+        lint.lint_addresses(placed, services, resources_report)
+    extras_report = _join(services, extras)
 
-    findings = tuple(
-        finding
-        for report in (ha_report, resources_report, keys_report, services_report)
-        for finding in sorted(dict.fromkeys(report.findings), key=lambda f: f.line)
-    )
+    first = (ha_report, resources_report, keys_report)
+    findings = tuple(finding for report in (*first, *services.files, extras_report) for finding in report.in_order())
     if any(f.is_error for f in findings) or ha is None or keys is None:
         return Loaded(None, None, findings)
-    sources = (ha_source, resources_source, keys_source, services_source)
+    sources = (ha_source, resources_source, keys_source, *services.sources)
     configuration = Configuration(
         directory=str(directory.absolute()),
         me=node,
@@ -87,20 +93,32 @@ def load(directory: Path, *, me: str | None = None, script_timeout_ns: int = SCR
         ldirectord=services.value,
         services_started=bool(_starters(placed)),
         sources=tuple(redacted(source) for source in sources if source),
+        extras=extras,
     )
     return Loaded(configuration, to_settings(configuration, script_timeout_ns=script_timeout_ns), findings)
 
 
-def load_services(path: Path, *, directory: Path) -> tuple[tuple[VirtualService, ...] | None, tuple[Finding, ...]]:
-    """Read one ldirectord configuration again (autoreload): the services, or None if any finding is an error.
+def load_ldirectord(
+    path: Path,
+    *,
+    directory: Path,
+    extras: CheckExtras = CheckExtras(),  # noqa: B008  a frozen value
+) -> tuple[LdirectordCf | None, tuple[Finding, ...]]:
+    """Read one ldirectord configuration again, with the files that it names; None if any finding is an error.
 
     `path` is relative to `directory` or absolute. Blocks and raises as `load` does.
     """
-    report = Report(str(directory / path))
-    source = read_source(directory / path, report, purpose=_SERVICES)
-    read = read_ldirectord_cf(source, report) if source else None
-    findings = tuple(sorted(dict.fromkeys(report.findings), key=lambda f: f.line))
-    return (None if report.failed or read is None else read.value.services), findings
+    read = read_ldirectord_cf(directory / path, directory)
+    report = _join(read, extras)
+    return (None if read.failed or report.failed else read.value), (*read.findings, *report.in_order())
+
+
+def _join(read: ReadLdirectordCf, extras: CheckExtras) -> Report:
+    """Put what hafsm.toml adds into the services; a key fits none of them only when all of them could be read."""
+    report = Report(extras.file)
+    if not read.failed:
+        read.value = replace(read.value, services=with_extras(read.value.services, extras, report))
+    return report
 
 
 def _starters(placed: tuple[PlacedGroup, ...]) -> list[tuple[int, str]]:
@@ -113,37 +131,25 @@ def _starters(placed: tuple[PlacedGroup, ...]) -> list[tuple[int, str]]:
     ]
 
 
-def _services(
-    directory: Path, placed: tuple[PlacedGroup, ...], resources_report: Report
-) -> tuple[Report, Source | None, ReadLdirectordCf]:
+def _services(directory: Path, placed: tuple[PlacedGroup, ...], resources_report: Report) -> ReadLdirectordCf:
     starters = _starters(placed)
-    path = _find(directory, starters[0][1] if starters else LDIRECTORD_CF)
-    report = Report(str(path))
+    path = find_file(directory, starters[0][1] if starters else LDIRECTORD_CF)
     for line, name in starters[1:]:
-        if _find(directory, name) != path:
+        if find_file(directory, name) != path:
             resources_report.error(
                 line,
-                f"ldirectord::{name} is a second configuration file, which is not supported yet",
+                f"ldirectord::{name} is a second configuration file",
                 f"one ldirectord file ({path.name})",
-                "Put all virtual services into one file",
+                f"Put execute={name} into it: all virtual services move together",
             )
-    if not starters:
-        if not exists(path):
-            return report, None, _NO_SERVICES
-        # A resource that could not be read may be the one; the error there comes first.
-        if not resources_report.failed:
-            report.warn(
-                0,
-                "no resource group starts ldirectord: the virtual services stay unused",
-                f"ldirectord in a line of {resources_report.file}",
-            )
-    source = read_source(path, report, purpose=_SERVICES)
-    return report, source, read_ldirectord_cf(source, report) if source else _NO_SERVICES
-
-
-def _find(directory: Path, name: str) -> Path:
-    """ldirectord's search: in the directory, in its `conf`, then the name itself."""
-    for path in (directory / name, directory / "conf" / name):
-        if exists(path):
-            return path
-    return directory / name
+    if not starters and not exists(path):
+        return ReadLdirectordCf(LdirectordCf(file=""))
+    read = read_ldirectord_cf(path, directory)
+    # A resource that could not be read may be the one; the error there comes first.
+    if not starters and not resources_report.failed:
+        read.files[0].warn(
+            0,
+            "no resource group starts ldirectord: the virtual services stay unused",
+            f"ldirectord in a line of {resources_report.file}",
+        )
+    return read

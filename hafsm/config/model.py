@@ -9,6 +9,7 @@ import hashlib
 import hmac
 from typing import Literal, TypeAlias
 
+from hafsm.config.check_extras import CheckExtras
 from hafsm.core.settings import AutoFailback, Group, NodeName, PingNode, Value, VirtualService
 
 DIGEST_DIGITS = 12
@@ -233,7 +234,7 @@ class HaCf(Value, frozen=True):
 
 
 class LdirectordCf(Value, frozen=True):
-    """A ldirectord configuration file."""
+    """A ldirectord configuration file, and the files that it names with `execute`."""
 
     file: str
     """Absolute path that was read; empty when there is none."""
@@ -246,7 +247,12 @@ class LdirectordCf(Value, frozen=True):
     callback: str = ""
     """Program run with the file's name as its argument when the file has changed; empty: none."""
     execute: tuple[str, ...] = ()
-    """Files of further virtual services (`execute`), absolute paths."""
+    """Absolute paths of the further files (`execute`, theirs too); `services` has their services already."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """All that was read: whoever waits for changes watches these."""
+        return (self.file, *self.execute) if self.file else ()
 
 
 class SourceText(Value, frozen=True):
@@ -271,6 +277,8 @@ class Configuration(Value, frozen=True):
     services_started: bool
     """A resource group holds `ldirectord`; without it the services are read but never programmed."""
     sources: tuple[SourceText, ...]
+    extras: CheckExtras = CheckExtras()
+    """What hafsm.toml adds to the checks; `ldirectord` has it already, and who reads that file again needs it."""
 
     @property
     def services(self) -> tuple[VirtualService, ...]:

@@ -12,7 +12,7 @@ _AUTH_LINE = re.compile(r"\s*#?\s*auth\s+\d+\s*$")
 _COMMENT = re.compile(r"(\s*#\s*)(\S.*)$")
 _STONITH_HOST = re.compile(r"(.*\bstonith_host\s+\S+\s+\S+\s+)(\S.*)$")
 _PASSWORD = re.compile(r"(.*\b(?:login|passwd|secret)\s*=\s*)(\S.*)$")
-_USERINFO = re.compile(r"(?<=://)[^/\s@\"]+(?=@)")
+_USERINFO = re.compile(r"(?<=://)[^/\s\"]+(?=@)")
 
 
 def redacted(source: Source) -> SourceText:

@@ -1,6 +1,6 @@
 """hafsm.toml: what concerns the daemon itself. heartbeat's files say nothing of it, so all of it has a default.
 
-The tables `TOP` and `TABLES` name every key with its reader; docs/configuration.md shows the same keys.
+The tables `TOP`, `TABLES` and `ROWS` name every key with its reader; docs/configuration.md shows the same keys.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal, cast
 
+from hafsm.config.check_extras import CheckExtra, CheckExtras
 from hafsm.config.findings import quote, suggestion
 from hafsm.config.names import Misread, address
-from hafsm.core.settings import MILLISECOND, SECOND, Value
+from hafsm.core.settings import MILLISECOND, SECOND, Tls, Value
 from hafsm.errors import ConfigError
 
 DEFAULT_PATH = Path("/etc/hafsm/hafsm.toml")
 _SIZE = re.compile(r"([0-9]{1,9})\s*(B|KiB|MiB|GiB|TiB)")
+_STATUSES = re.compile(r"([1-5][0-9][0-9])(?:-([1-5][0-9][0-9]))?")
 _UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 """Binary units only: nobody must ask whether GB means 10⁹."""
 
@@ -61,6 +63,8 @@ class ChecksSettings(Value, frozen=True):
 
     workers: int = 1
     """Worker processes, 1 to 64."""
+    extras: CheckExtras = CheckExtras()
+    """[[checks.tls]] and [[checks.http]]."""
 
 
 class ScriptsSettings(Value, frozen=True):
@@ -137,6 +141,29 @@ def _word(*known: str) -> Callable[[object], str]:
     return read
 
 
+def _statuses(value: object) -> tuple[tuple[int, int], ...]:
+    """Closed ranges, those that touch joined."""
+    expected = 'HTTP statuses such as "200-299,301"'
+    ranges: list[tuple[int, int]] = []
+    for word in _text(value).replace(" ", "").split(","):
+        found = _STATUSES.fullmatch(word)
+        if found is None or (low := int(found[1])) > (high := int(found[2] or found[1])):
+            raise Misread(expected)
+        ranges.append((low, high))
+    joined: list[tuple[int, int]] = []
+    for low, high in sorted(ranges):
+        if joined and low <= joined[-1][1] + 1:
+            low, high = joined[-1][0], max(joined.pop()[1], high)
+        joined.append((low, high))
+    return tuple(joined)
+
+
+def _authority(value: object) -> str:
+    if value != "system" and not (isinstance(value, str) and value.startswith("/")):
+        raise Misread('the absolute path of a PEM file, or "system"')
+    return value
+
+
 def _node(value: object) -> str:
     return _text(value).lower()
 
@@ -151,6 +178,13 @@ TABLES: dict[str, dict[str, Callable[[object], object]]] = {
     "scripts": {"timeout_s": _whole(1, 86_400), "search": _paths},
     "log": {"level": _word("debug", "info", "warning", "error")},
 }
+
+ROWS: dict[str, dict[str, Callable[[object], object]]] = {
+    "checks.tls": {"virtual": _text, "name": _text, "authority": _authority},
+    "checks.http": {"virtual": _text, "statuses": _statuses},
+}
+"""Tables that may stand more than once, as `[[checks.tls]]`."""
+_NEEDED = {"checks.tls": ("virtual",), "checks.http": ("virtual", "statuses")}
 
 
 def load_settings_file(path: Path | None) -> DaemonSettings:
@@ -174,7 +208,7 @@ def load_settings_file(path: Path | None) -> DaemonSettings:
         raise ConfigError(str(file), int(line[1]) if line else 0, str(error), "TOML") from error
     except (UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(str(file), 0, "not UTF-8, or nested too deep", "TOML") from error
-    return _settings(_Reader(str(file), text).read(found))
+    return _settings(_Reader(str(file), text).read(found), str(file))
 
 
 class _Reader:
@@ -194,10 +228,60 @@ class _Reader:
                 raise ConfigError(self.file, self.line("", key), f'"{key}" is a value', f"a table: [{key}]")
             else:
                 for inner, item in value.items():
+                    if (rows := f"{key}.{inner}") in ROWS:
+                        values[rows] = self.rows(rows, item)
+                        continue
                     if inner not in TABLES[key]:
-                        raise self.unknown(key, inner, tuple(TABLES[key]))
+                        of_rows = (row.partition(".")[2] for row in ROWS if row.startswith(f"{key}."))
+                        raise self.unknown(key, inner, (*TABLES[key], *of_rows))
                     values[f"{key}.{inner}"] = self.value(key, inner, item, TABLES[key][inner])
         return values
+
+    def rows(self, table: str, value: object) -> list[tuple[int, dict[str, object]]]:
+        """(line, key → value) of each `[[table]]`. Raises ConfigError."""
+        if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
+            raise ConfigError(self.file, self.row_line(table, 0, ""), f"{table} is no list of tables", f"[[{table}]]")
+        read: list[tuple[int, dict[str, object]]] = []
+        for index, row in enumerate(value):
+            values: dict[str, object] = {}
+            for key, item in row.items():
+                line = self.row_line(table, index, key)
+                if key not in ROWS[table]:
+                    known = tuple(ROWS[table])
+                    raise ConfigError(
+                        self.file,
+                        line,
+                        f"unknown key {quote(f'{table}.{key}')}",
+                        f"one of {', '.join(known)}",
+                        suggestion(key, known),
+                    )
+                try:
+                    values[key] = ROWS[table][key](item)
+                except Misread as error:
+                    found = f"{table}.{key} is {quote(str(item))}"
+                    raise ConfigError(self.file, line, found, error.expected, error.remedy) from None
+            head = self.row_line(table, index, "")
+            for key in _NEEDED[table]:
+                if key not in values:
+                    raise ConfigError(self.file, head, f"[[{table}]] without {key}", f"{key} = …")
+            if len(values) == 1:
+                raise ConfigError(self.file, head, f"[[{table}]] says nothing", " or ".join(list(ROWS[table])[1:]))
+            read.append((head, values))
+        return read
+
+    def row_line(self, table: str, index: int, key: str) -> int:
+        """Where a key of the `[[table]]` of this index stands, or with no key its head; 0 when it cannot be told."""
+        seen = -1
+        for number, text in enumerate(self.text.split("\n"), 1):
+            if head := re.match(r"\s*\[\[?\s*([^\[\]]+?)\s*\]", text):
+                if seen == index:
+                    return 0
+                seen += head[1] == table
+                if seen == index and not key:
+                    return number
+            elif seen == index and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=", text):
+                return number
+        return 0
 
     def value(self, table: str, key: str, value: object, read: Callable[[object], object]) -> object:
         try:
@@ -231,7 +315,23 @@ class _Reader:
         return 0
 
 
-def _settings(values: Mapping[str, object]) -> DaemonSettings:
+def _extras(values: Mapping[str, object], file: str) -> CheckExtras:
+    extras: list[CheckExtra] = []
+    for table in ROWS:
+        for line, row in cast("list[tuple[int, dict[str, object]]]", values.get(table, [])):
+            tls = Tls(name=cast(str, row.get("name", "")), authority=cast(str, row.get("authority", "")))
+            extras.append(
+                CheckExtra(
+                    virtual=cast(str, row["virtual"]),
+                    line=line,
+                    tls=tls if table == "checks.tls" else None,
+                    statuses=cast("tuple[tuple[int, int], ...]", row.get("statuses", ())),
+                )
+            )
+    return CheckExtras(file=file if extras else "", extras=tuple(extras))
+
+
+def _settings(values: Mapping[str, object], file: str = "") -> DaemonSettings:
     """Defaults filled in. The readers in `TOP` and `TABLES` made sure of the types."""
 
     def get(key: str, default: object) -> object:
@@ -255,7 +355,7 @@ def _settings(values: Mapping[str, object]) -> DaemonSettings:
         ),
         heartbeat=HeartbeatSettings(listen=cast("str | None", get("heartbeat.listen", None))),
         kernel=KernelSettings(implementation=cast(Literal["linux", "memory"], get("kernel.implementation", "linux"))),
-        checks=ChecksSettings(workers=cast(int, get("checks.workers", 1))),
+        checks=ChecksSettings(workers=cast(int, get("checks.workers", 1)), extras=_extras(values, file)),
         scripts=ScriptsSettings(
             timeout_ns=cast(int, get("scripts.timeout_s", scripts.timeout_ns // SECOND)) * SECOND,
             search=cast("tuple[Path, ...]", get("scripts.search", scripts.search)),

@@ -84,6 +84,8 @@ def is_clean(line: Line, text: str, report: Report) -> bool:
 
     A no-break space pasted from a web page looks like a blank and is none.
     """
+    if text.replace("\t", " ").isprintable():
+        return True
     for character in text:
         if character != "\t" and not character.isprintable():
             report.error(

@@ -209,6 +209,8 @@ class CheckSpec(Value, frozen=True, omit_defaults=True):
     """Echo requests within one ping check, each with its own share of the deadline (`checkcount`)."""
     connects: int = 0
     """`checktype=N`: so many connect checks between two of `kind`; 0: always `kind`."""
+    connect_timeout_ns: int = 0
+    """Hard deadline of those connect checks; 0: `timeout_ns`."""
 
     def __str__(self) -> str:
         return f"{self.kind.value} {host_port(self.address, self.port)}"

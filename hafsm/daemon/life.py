@@ -20,13 +20,14 @@ from pathlib import Path
 
 from hafsm import __version__
 from hafsm.checks.pool import CheckPool
-from hafsm.config.load import Loaded, load_services
+from hafsm.config.findings import Finding
+from hafsm.config.load import Loaded, load_ldirectord
 from hafsm.config.model import Configuration
 from hafsm.config.settings_file import DaemonSettings
 from hafsm.core.actions import Action, Exit
 from hafsm.core.events import CheckerLost, CheckResult, ChecksReported, DaemonStarted, StopRequested
 from hafsm.core.machines import Phase
-from hafsm.core.settings import NodeName, Settings
+from hafsm.core.settings import NodeName, Settings, VirtualService
 from hafsm.core.state import State, initial
 from hafsm.daemon import realtime
 from hafsm.daemon.access import access_of
@@ -305,11 +306,16 @@ class _Life:
             Path(configuration.ldirectord.file) if configuration.ldirectord.file else None,
             automatic=configuration.ldirectord.autoreload,
             known=self._plan.services_digest,
-            load=lambda path: load_services(path, directory=Path(configuration.directory)),
+            load=self._read_services,
             submit=self._core.submit,
             clock=boottime_ns,
         )
         return self._reload
+
+    def _read_services(self, path: Path) -> tuple[Sequence[VirtualService] | None, Sequence[Finding]]:
+        configuration = self._plan.configuration
+        read, findings = load_ldirectord(path, directory=Path(configuration.directory), extras=configuration.extras)
+        return (None if read is None else read.services), findings
 
     def _handle_signals(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hafsm.config import ha_cf, ldirectord_cf
-from hafsm.config.load import load, load_services
+from hafsm.config import ha_cf
+from hafsm.config.ldirectord_directives import KNOWN
+from hafsm.config.load import load, load_ldirectord
 from hafsm.config.settings_file import TABLES, TOP, load_settings_file
 from hafsm.core.settings import Settings
 from hafsm.errors import ConfigError
@@ -19,10 +20,8 @@ from tests.unit_config.config_support import FILES, NODE, SCENARIO, describe
 
 WORDS = sorted(
     ha_cf.DIRECTIVES
-    | ldirectord_cf.GLOBAL_KEYS
-    | ldirectord_cf.SECTION_KEYS
-    | ldirectord_cf.NOT_YET
-    | {"virtual", "IPaddr::10.0.0.1/24/eth0:0", "ldirectord", "auth", "1", "sha1", "crc", "server40.example.com"}
+    | KNOWN
+    | {"IPaddr::10.0.0.1/24/eth0:0", "ldirectord", "auth", "1", "sha1", "crc", "server40.example.com"}
 )
 SIGNS = ("\n", "\n\t", "\n    ", "=", " ", "\t", "#", '"', ",", ":", "::", "/", "\\\n", "->", "\r\n", "\x00", "[", "]")
 VALUES_OF_FILES = (
@@ -60,7 +59,7 @@ def test_any_content(name: str, content: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder), name, content)
         check(Path(folder))
-        load_services(Path(name), directory=Path(folder))
+        load_ldirectord(Path(name), directory=Path(folder))
 
 
 @pytest.mark.parametrize("name", FILES)

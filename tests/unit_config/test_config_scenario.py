@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from hafsm.config.load import load, load_services
+from hafsm.config.load import load, load_ldirectord
 from hafsm.config.model import ApiAuth, Bcast, FenceDevice, Mcast, Respawn, Serial, Ucast
 from hafsm.core.settings import (
     SECOND,
@@ -191,14 +191,14 @@ def test_commented_lines_of_a_virtual_service(directory: Path) -> None:
 def test_services_alone(directory: Path) -> None:
     """autoreload reads only ldirectord.cf."""
     (directory / "ha.cf").unlink()
-    services, findings = load_services(Path("ldirectord.cf"), directory=directory)
+    read, findings = load_ldirectord(Path("ldirectord.cf"), directory=directory)
     assert findings == ()
-    assert services is not None
-    assert [s.key for s in services] == ["tcp:192.168.2.232:80"]
+    assert read is not None
+    assert [s.key for s in read.services] == ["tcp:192.168.2.232:80"]
     with (directory / "ldirectord.cf").open("a") as file:
         file.write("fork=maybe\n")
-    services, findings = load_services(directory / "ldirectord.cf", directory=directory)
-    assert services is None
+    read, findings = load_ldirectord(directory / "ldirectord.cf", directory=directory)
+    assert read is None
     assert [str(f) for f in findings] == [
         f"{directory}/ldirectord.cf:22: fork=maybe; expected yes or no, in lower case"
     ]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from hafsm.config import settings_file
+from hafsm.config.check_extras import CheckExtra, CheckExtras
 from hafsm.config.settings_file import (
     TABLES,
     TOP,
@@ -20,7 +21,7 @@ from hafsm.config.settings_file import (
     ScriptsSettings,
     load_settings_file,
 )
-from hafsm.core.settings import MILLISECOND, SECOND
+from hafsm.core.settings import MILLISECOND, SECOND, Tls
 from hafsm.errors import ConfigError
 
 EVERYTHING = """
@@ -151,3 +152,73 @@ def test_a_named_file_must_exist(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_settings_file(tmp_path / "x.toml")
     assert str(caught.value) == f"{tmp_path}/x.toml: there is no such file; expected the daemon's settings"
+
+
+EXTRAS = """
+[[checks.tls]]
+virtual = "tcp:192.0.2.1:443"
+name = "www.example.com"
+authority = "/etc/ssl/ca.pem"
+
+[[checks.http]]
+virtual = "fwm:7"
+statuses = "200-204, 205,301, 300"
+"""
+
+
+def test_what_is_added_to_checks(tmp_path: Path) -> None:
+    path = tmp_path / "hafsm.toml"
+    path.write_text(EXTRAS)
+    assert load_settings_file(path).checks.extras == CheckExtras(
+        file=str(path),
+        extras=(
+            CheckExtra(
+                virtual="tcp:192.0.2.1:443", line=2, tls=Tls(name="www.example.com", authority="/etc/ssl/ca.pem")
+            ),
+            CheckExtra(virtual="fwm:7", line=7, statuses=((200, 205), (300, 301))),
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (
+            "name =",
+            "nam =",
+            '4: unknown key "checks.tls.nam"; expected one of virtual, name, authority. Did you mean "name"?',
+        ),
+        (
+            '"/etc/ssl/ca.pem"',
+            '"ca.pem"',
+            '5: checks.tls.authority is "ca.pem"; expected the absolute path of a PEM file, or "system"',
+        ),
+        ('"fwm:7"', "7", '8: checks.http.virtual is "7"; expected text in quotes, not empty'),
+        (
+            "200-204",
+            "204-200",
+            '9: checks.http.statuses is "204-200, 205,301, 300"; expected HTTP statuses such as "200-299,301"',
+        ),
+        (
+            "200-204",
+            "99",
+            '9: checks.http.statuses is "99, 205,301, 300"; expected HTTP statuses such as "200-299,301"',
+        ),
+        ('virtual = "fwm:7"\n', "", "7: [[checks.http]] without virtual; expected virtual = …"),
+        ("statuses", "#", "7: [[checks.http]] without statuses; expected statuses = …"),
+        ('name = "www.example.com"\nauthority', "#", "2: [[checks.tls]] says nothing; expected name or authority"),
+        ("[[checks.http]]", "[checks.http]", "7: checks.http is no list of tables; expected [[checks.http]]"),
+        (
+            "[[checks.http]]",
+            "[[checks.htp]]",
+            ' unknown key "checks.htp"; expected one of workers, tls, http. Did you mean "http"?',
+        ),
+    ],
+)
+def test_what_is_wrong_with_it(tmp_path: Path, old: str, new: str, expected: str) -> None:
+    path = tmp_path / "hafsm.toml"
+    assert EXTRAS.count(old) == 1
+    path.write_text(EXTRAS.replace(old, new))
+    with pytest.raises(ConfigError) as error:
+        load_settings_file(path)
+    assert str(error.value) == f"{path}:{expected}"

@@ -12,10 +12,10 @@ from hafsm.config.build import lease_ns
 from hafsm.config.ha_cf import default_initdead_ns
 from hafsm.config.ha_cf_values import time_ns
 from hafsm.config.haresources import read_resource
-from hafsm.config.ldirectord_service import timeouts_s
-from hafsm.config.ldirectord_values import real_line, regular_expression
+from hafsm.config.ldirectord_check import timeouts_s
+from hafsm.config.ldirectord_values import real_line
 from hafsm.config.lint import check_host
-from hafsm.config.load import load, load_services, this_node
+from hafsm.config.load import load, load_ldirectord, this_node
 from hafsm.config.model import Bcast
 from hafsm.config.names import Misread
 from hafsm.config.source import SIZE_LIMIT_BYTES
@@ -154,17 +154,6 @@ def test_a_range_that_crosses_a_power_of_ten() -> None:
     assert addresses == ("59.154.201.254", "59.154.201.255", "59.154.202.0", "59.154.202.1")
 
 
-@pytest.mark.parametrize("text", ["OK", "^a.*b$", "(?i)ok", r"\d+\.\\z", r"\\\\Q", "[a[]", "(?<=a)b", r"\(?|x", "a++"])
-def test_common_regular_expressions(text: str) -> None:
-    assert regular_expression(text) == text
-
-
-@pytest.mark.parametrize("text", [r"\z", r"\\\z", r"\h", "(?|a|b)", "(?<name>a)", "(?R)", "[[:digit:]]", "a{2,1}", "*"])
-def test_regular_expressions_that_differ(text: str) -> None:
-    with pytest.raises(Misread):
-        regular_expression(text)
-
-
 Read = Callable[[str], tuple[VirtualService, ...]]
 
 
@@ -172,10 +161,10 @@ Read = Callable[[str], tuple[VirtualService, ...]]
 def services(tmp_path: Path) -> Read:
     def read(text: str) -> tuple[VirtualService, ...]:
         (tmp_path / "ldirectord.cf").write_text(text)
-        found, findings = load_services(Path("ldirectord.cf"), directory=tmp_path)
+        found, findings = load_ldirectord(Path("ldirectord.cf"), directory=tmp_path)
         assert [str(f) for f in findings if f.is_error] == []
         assert found is not None
-        return found
+        return found.services
 
     return read
 
@@ -372,8 +361,8 @@ def test_a_relative_directory(directory: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.chdir(directory.parent)
     configuration = load(Path(directory.name), me=NODE).configuration
     assert configuration is not None
-    services, findings = load_services(Path(configuration.ldirectord.file), directory=Path(configuration.directory))
-    assert (services, findings) == (configuration.services, ())
+    read, findings = load_ldirectord(Path(configuration.ldirectord.file), directory=Path(configuration.directory))
+    assert (read, findings) == (configuration.ldirectord, ())
 
 
 def test_this_host_is_the_default_node(directory: Path) -> None:

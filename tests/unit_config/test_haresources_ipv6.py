@@ -126,17 +126,22 @@ def test_two_spellings_are_one_address() -> None:
     ]
 
 
-def compared(resources: str, *addresses: str, mark: VirtualService | None = None) -> list[str]:
+def compared(text: str, *addresses: str, mark: VirtualService | None = None) -> list[str]:
     """The findings about VIPs and virtual services of these addresses, port 80, or of a mark."""
-    groups, findings = read(resources)
+    groups, findings = read(text)
     assert findings == []
     services = tuple(VirtualService(protocol="tcp", address=address, port=80) for address in addresses)
     services += (mark,) if mark is not None else ()
     lines = {service.key: number for number, service in enumerate(services, 3)}
-    read_cf = ReadLdirectordCf(value=LdirectordCf(file="/etc/ldirectord.cf", services=services), lines=lines)
-    reports = Report("haresources"), Report("ldirectord.cf")
-    lint_addresses(groups, read_cf, *reports)
-    return [f"{f.level} {f}" for report in reports for f in report.findings]
+    resources, ldirectord = Report("haresources"), Report("ldirectord.cf")
+    read_cf = ReadLdirectordCf(
+        value=LdirectordCf(file="/etc/ldirectord.cf", services=services),
+        lines=lines,
+        reports=dict.fromkeys(lines, ldirectord),
+        files=[ldirectord],
+    )
+    lint_addresses(groups, read_cf, resources)
+    return [f"{f.level} {f}" for report in (resources, ldirectord) for f in report.findings]
 
 
 def test_a_vip_is_found_among_the_virtual_services_however_it_is_written() -> None:
