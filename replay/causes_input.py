@@ -12,7 +12,6 @@ from hafsm.core.events import (
 )
 from replay.causes import Draft, Kind
 from replay.history import Moment
-from replay.subjects import Subject
 
 
 def input_node(draft: Draft, moment: Moment) -> int:
@@ -21,7 +20,6 @@ def input_node(draft: Draft, moment: Moment) -> int:
         return draft.input
     event = moment.event
     me = moment.before.settings.me
-    subjects: tuple[Subject, ...] = ()
     match event:
         case HeartbeatReceived():
             link = moment.before.settings.links[event.link] if moment.before.settings.links else "?"
@@ -40,7 +38,7 @@ def input_node(draft: Draft, moment: Moment) -> int:
             text = f"action {event.action} ended: {event.outcome.value}{detail}"
         case _:
             text = f"{type(event).__name__}"
-    draft.input = draft.add(moment, Kind.INPUT, text, subjects=subjects)
+    draft.input = draft.add(moment, Kind.INPUT, text)
     return draft.input
 
 

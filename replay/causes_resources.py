@@ -11,9 +11,18 @@ from hafsm.core.actions import (
     RunScript,
     SetSyncDaemon,
 )
-from hafsm.core.events import ActionFinished, CheckResult, ChecksReported, DaemonStarted, Outcome, ServicesReloaded
+from hafsm.core.events import (
+    ActionFinished,
+    CheckResult,
+    ChecksReported,
+    DaemonStarted,
+    KernelObserved,
+    Outcome,
+    ServicesReloaded,
+)
 from hafsm.core.ipvs import TableEntry
 from hafsm.core.machines import GroupState, RealState
+from hafsm.core.settings import Address
 from hafsm.core.state import RealView
 from hafsm.core.turn import seconds
 from replay.causes import Draft, Kind
@@ -28,6 +37,8 @@ def fold(draft: Draft, moment: Moment) -> None:
     event = moment.event
     if isinstance(event, ActionFinished):
         _finished(draft, moment, event)
+    elif isinstance(event, KernelObserved):
+        _observed(draft, moment, event)
     if moment.before.groups is not moment.after.groups:
         _groups(draft, moment)
     if isinstance(event, ServicesReloaded):
@@ -45,9 +56,15 @@ def fold(draft: Draft, moment: Moment) -> None:
 def _decided(draft: Draft, moment: Moment, action: Action) -> None:
     """An action with an effect; its result will point to it. What was only asked for has changed nothing yet."""
     what, asked, _ = _words(action)
-    causes: tuple[int | None, ...] = (*_group_anchor(draft, moment, action.id), *draft.decided())
+    gone = draft.anchors.get(f"gone {action.address}") if isinstance(action, AddAddress) else None
+    if gone is not None and draft.graph.nodes[gone].seq == moment.seq:
+        causes: tuple[int, ...] = (gone,)
+    else:
+        found = (*_group_anchor(draft, moment, action.id), *draft.decided(), draft.input)
+        causes = tuple(cause for cause in found if cause is not None)
     if not causes:
-        causes = draft.anchor("reals", "mine") if isinstance(action, ProgramIpvs) else draft.anchor("mine")
+        names = ("reals", "mine") if isinstance(action, ProgramIpvs) else ("mine",)
+        causes = tuple(cause for cause in draft.anchor(*names) if cause is not None)
     identity = draft.add(moment, Kind.ACTION, f"{what} {asked} (action {action.id})", causes=causes, minor=True)
     draft.pending[action.id] = (action, identity)
 
@@ -84,22 +101,59 @@ def _finished(draft: Draft, moment: Moment, event: ActionFinished) -> None:
     before = moment.before
     me = before.settings.me
     if event.action == before.renew_action and event.missing:
-        for address in event.missing:
-            text = f"VIP {address} was gone from {me}'s kernel: somebody removed it or its lease ended"
-            draft.input = draft.add(moment, Kind.INPUT, text, subjects=(vip(address),))
+        _gone(draft, moment, event.missing)
         return
-    action, decided = draft.pending.pop(event.action, (None, -1))
+    known = draft.pending.pop(event.action, None)
+    action = known[0] if known is not None else _of_group(moment, event.action)
     if action is None:
         return
     what, _, done = _words(action)
-    took = seconds(moment.at - draft.graph.nodes[decided].at)
+    when = f", {seconds(moment.at - draft.graph.nodes[known[1]].at)} after it was decided" if known is not None else ""
     detail = f" ({event.detail})" if event.detail else ""
     word = done if event.outcome is Outcome.DONE else event.outcome.value
-    text = f"{what} {word}{detail} on {me}, {took} after it was decided (action {event.action})"
+    text = f"{what} {word}{detail} on {me}{when} (action {event.action})"
     is_vip = isinstance(action, AddAddress | RemoveAddress)
     subjects = (vip(action.address),) if isinstance(action, AddAddress | RemoveAddress) else ()
     minor = event.outcome is Outcome.DONE and not is_vip
-    draft.input = draft.add(moment, Kind.RESULT, text, causes=(decided,), subjects=subjects, minor=minor)
+    causes = (known[1],) if known is not None else ()
+    draft.input = draft.add(moment, Kind.RESULT, text, causes=causes, subjects=subjects, minor=minor)
+
+
+def _gone(draft: Draft, moment: Moment, addresses: tuple[Address, ...]) -> None:
+    for address in addresses:
+        me = moment.before.settings.me
+        text = f"VIP {address} was gone from {me}'s kernel: somebody removed it, or its lease ended"
+        draft.input = draft.add(moment, Kind.INPUT, text, subjects=(vip(address),), anchor=f"gone {address}")
+
+
+def _observed(draft: Draft, moment: Moment, event: KernelObserved) -> None:
+    """What the kernel has is not what was believed: somebody else was there."""
+    before, after = moment.before, moment.after
+    if not before.ipvs.known or event.action != before.observe_action:
+        return
+    working = [
+        settings.resources[group.position].address
+        for group, settings in zip(before.groups, before.settings.groups, strict=True)
+        if group.action
+    ]
+    gone = tuple(a for a in before.held if a not in event.addresses and a not in working)
+    _gone(draft, moment, gone)
+    if before.ipvs.seen is not after.ipvs.seen:
+        text = f"{before.settings.me}'s IPVS table was changed by somebody else"
+        draft.input = draft.add(moment, Kind.INPUT, text)
+
+
+def _of_group(moment: Moment, action: int) -> Action | None:
+    """A VIP's action that was decided where the journal does not know, from the group that waits for it."""
+    before = moment.before
+    for group, settings in zip(before.groups, before.settings.groups, strict=True):
+        address = settings.resources[group.position].address if group.action == action else None
+        if address is None:
+            continue
+        if group.state is GroupState.STARTING:
+            return AddAddress(id=action, address=address, lease_s=0)
+        return RemoveAddress(id=action, address=address)
+    return None
 
 
 def _groups(draft: Draft, moment: Moment) -> None:
@@ -191,15 +245,12 @@ def _table(draft: Draft, moment: Moment) -> None:
     old = _weights(moment.before.ipvs.seen)
     new = _weights(moment.after.ipvs.seen)
     causes = (draft.input,) if draft.input is not None else draft.anchor("mine")
-    services = {entry.service.key for entry in moment.before.ipvs.seen} ^ {
-        entry.service.key for entry in moment.after.ipvs.seen
-    }
     for subject in sorted(old.keys() | new.keys(), key=lambda s: (s.service, s.name)):
         if old.get(subject) == new.get(subject):
             continue
         was, now = (f"weight {w}" if w is not None else "no entry" for w in (old.get(subject), new.get(subject)))
         text = f"{subject} has {now} in {moment.after.settings.me}'s IPVS table, had {was}"
-        draft.add(moment, Kind.RESULT, text, causes=causes, subjects=(subject,), minor=subject.service in services)
+        draft.add(moment, Kind.RESULT, text, causes=causes, subjects=(subject,))
 
 
 def _weights(table: tuple[TableEntry, ...]) -> dict[Subject, int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hafsm.core.machines import Handover
+from hafsm.core.settings import SECOND
 from hafsm.core.turn import seconds
 from replay.finding import SHORT_NS, Finding, FindingKind
 from replay.findings_vips import holders
@@ -16,6 +17,9 @@ from replay.side import Sent, Side, Step
 
 STATUS = "status"
 """heartbeat's `t` of a heartbeat."""
+
+GAP_MARGIN_NS = SECOND
+"""So long around a gap a message may have come in it."""
 
 
 def find(merged: Merged) -> tuple[Finding, ...]:
@@ -59,8 +63,13 @@ def _lost(merged: Merged, sender: int) -> Iterator[Finding]:
 
 
 def _doing(merged: Merged, side: int, clock: int, wall_ns: int) -> str:
-    """What a side did at a moment of the other's clock: `ran`, `stood still`; empty when it recorded no life then."""
+    """What a side did at a moment of the other's clock: `ran`, `stood still`; empty when its journal cannot tell."""
     moment = merged.on_first(wall_ns, clock)
+    for gap in merged.sides[side].gaps:
+        if abs(merged.on_first(gap.wall_ns, side) - moment) < GAP_MARGIN_NS:
+            return ""
+        if merged.on_first(gap.wall_ns, side) < moment < merged.on_first(gap.until_wall_ns, side) + GAP_MARGIN_NS:
+            return ""
     for still in merged.sides[side].stood:
         if merged.on_first(still.wall_ns, side) < moment < merged.on_first(still.until_wall_ns, side):
             return "stood still"

@@ -56,6 +56,8 @@ class Lost(NamedTuple):
     after_seq: int
     events: int
     cause: str
+    wall_ns: int
+    until_wall_ns: int
 
 
 class Crashed(NamedTuple):
@@ -142,7 +144,7 @@ class _Reader:
             if len(entry) == 2:
                 event, records = entry
                 if self._state is None:
-                    yield Lost(event.seq - 1, 1, "no snapshot before it")
+                    yield Lost(event.seq - 1, 1, "no snapshot before it", event.at_wall_ns, event.at_wall_ns)
                     continue
                 yield self._fold(path, self._state, event, len(records))
             elif isinstance(entry, SnapshotRecord):
@@ -157,7 +159,7 @@ class _Reader:
                     self.life, self._run, self._state, self._begun = entry.run, entry, None, False
             elif isinstance(entry, GapRecord):
                 self._state = None
-                yield Lost(entry.after_seq, entry.count, entry.cause)
+                yield Lost(entry.after_seq, entry.count, entry.cause, entry.from_wall_ns, entry.to_wall_ns)
 
     def _fold(self, path: Path, state: State, record: EventRecord, actions: int) -> Moment | Crashed:
         seq, at, wall_ns, kind, version, payload, _, _, reason = record

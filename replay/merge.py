@@ -42,7 +42,7 @@ class Bound(NamedTuple):
 
 
 class Clock:
-    """Bounds of one kind of clock over time."""
+    """Bounds over time."""
 
     def __init__(self, bounds: tuple[Bound, ...]) -> None:
         self.bounds = bounds
@@ -104,8 +104,6 @@ class Merged(NamedTuple):
     ties: tuple[Tie, ...]
     arrivals: tuple[dict[Key, list[Received]], dict[Key, list[Received]]]
     """By side: what it received, by message."""
-    monotonic: dict[tuple[int, int], Clock]
-    """By (generation of the first, of the second): their machines' monotonic clocks."""
     wall: Clock
     lines: tuple[Line, ...]
 
@@ -146,7 +144,7 @@ def merge_sides(first: Side, second: Side, first_name: str = "", second_name: st
                 )
             ties.append(Tie(index, sent, copies[0]))
     wall = _clock([(t.sender, t.sent.wall_ns, t.received.wall_ns) for t in ties])
-    merged = Merged(sides, tuple(ties), arrivals, _monotonic(sides, ties), wall, ())
+    merged = Merged(sides, tuple(ties), arrivals, wall, ())
     return merged._replace(lines=tuple(_order(merged)))
 
 
@@ -155,19 +153,6 @@ def _by_key(received: list[Received]) -> dict[Key, list[Received]]:
     for copy in received:
         found.setdefault(copy.key, []).append(copy)
     return found
-
-
-def _monotonic(sides: tuple[Side, Side], ties: list[Tie]) -> dict[tuple[int, int], Clock]:
-    groups: dict[tuple[int, int], list[tuple[int, int, int]]] = {}
-    for tie in ties:
-        own = sides[1 - tie.sender]
-        receiver = next(
-            (life.generation for life in own.lives if life.first_seq <= tie.received.seq <= life.last_seq), 0
-        )
-        sender = tie.sent.key[0]
-        lives = (sender, receiver) if tie.sender == 0 else (receiver, sender)
-        groups.setdefault(lives, []).append((tie.sender, tie.sent.at, tie.received.at))
-    return {lives: _clock(group) for lives, group in groups.items()}
 
 
 def _clock(messages: list[tuple[int, int, int]]) -> Clock:

@@ -98,6 +98,13 @@ class Lent(NamedTuple):
     until_wall_ns: int
 
 
+class Gap(NamedTuple):
+    """What happened here then is not known."""
+
+    wall_ns: int
+    until_wall_ns: int
+
+
 STANDSTILL_NS = SECOND
 """A loop that is this late did not read its sockets either."""
 
@@ -119,6 +126,7 @@ class Side(NamedTuple):
     ran: list[Ran]
     stood: list[Standstill]
     lent: list[Lent]
+    gaps: list[Gap]
 
 
 def collect(history: Iterable[Item]) -> Side:
@@ -134,6 +142,7 @@ def collect(history: Iterable[Item]) -> Side:
     ran: list[Ran] = []
     stood: list[Standstill] = []
     lent: list[Lent] = []
+    gaps: list[Gap] = []
     lending_since = 0
     scripts: dict[int, tuple[int, str]] = {}
     holdings = Holdings()
@@ -143,6 +152,7 @@ def collect(history: Iterable[Item]) -> Side:
             continue
         if isinstance(item, Lost):
             lost += item.events
+            gaps.append(Gap(item.wall_ns, item.until_wall_ns))
             continue
         if isinstance(item, Crashed):
             continue
@@ -183,5 +193,5 @@ def collect(history: Iterable[Item]) -> Side:
             what = (after if after.handover is not Handover.IDLE else before).handover_set.value
             steps.append(Step(seq, at, wall, after.handover, what, overdue))
     return Side(
-        node, links, first, last, lost, lives, sent, received, marks, holdings.finish(), steps, ran, stood, lent
+        node, links, first, last, lost, lives, sent, received, marks, holdings.finish(), steps, ran, stood, lent, gaps
     )  # fmt: skip

@@ -15,7 +15,6 @@ class Topic(Enum):
     NODE = "director"
     VIP = "VIP"
     REAL = "real server"
-    SERVICE = "virtual service"
     PING = "ping node"
     LINK = "link"
 
@@ -25,7 +24,7 @@ class Subject(Value, frozen=True):
 
     topic: Topic
     name: str
-    """director-a, 192.0.2.1/24 (eth0), 10.0.0.1:80, tcp:192.0.2.1:80, a ping node's or link's name."""
+    """director-a, 192.0.2.1/24 (eth0), 10.0.0.1:80, a ping node's or link's name."""
     service: str = ""
     """Of a real server: key of the virtual service that it is in."""
 

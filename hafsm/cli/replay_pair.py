@@ -25,6 +25,9 @@ def show_pair(merged: Merged) -> None:
     first, second = merged.sides
     click.echo(f"\nclocks: {clock_sentence(merged.wall, first.node, second.node)}")
     click.echo(f"        {len(merged.ties)} messages tie the two journals together")
+    for side in merged.sides:
+        if side.lost:
+            click.echo(f"        {side.lost} events of {side.node} are lost: what came meanwhile is not known")
     click.echo(f"\none timeline, by {first.node}'s clock; ← the other director's newest event that could be known")
     width = max(len(first.node), len(second.node))
     for line in merged.lines:

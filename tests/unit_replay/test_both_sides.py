@@ -15,8 +15,9 @@ from hafsm.core.actions import SendMessage
 from hafsm.core.settings import MILLISECOND, SECOND
 from replay.finding import FindingKind
 from replay.findings import find
-from replay.history import files_of
-from replay.merge import Merged, MergeRefused, merge
+from replay.history import Lost, Moment, files_of, moments
+from replay.merge import Merged, MergeRefused, merge, merge_sides
+from replay.side import collect
 from tests.unit_core.pair import Pair, ev
 from tests.unit_replay.incidents import AHEAD_NS, ALL, VIP_NAME, Incident, quiet, save
 from tests.unit_replay.recording import WALL
@@ -174,3 +175,18 @@ def test_journals_that_never_met_are_refused(tmp_path: Path) -> None:
         merge([files_of(first.a), files_of(second.b)])
     answer = run(first.a, second.b)
     assert answer.exit_code == 2 and answer.output.splitlines()[-1].startswith("unreadable: event ")
+
+
+def test_what_came_while_the_journal_had_a_gap_is_not_called_lost(recorded: Recorded) -> None:
+    """The receiver could not keep 10 s of events: that they are not there says nothing about the network."""
+    incident = recorded("operator_standby")
+    history = list(moments(files_of(incident.b)))
+    first = next(i for i, item in enumerate(history) if isinstance(item, Moment) and item.wall_ns > WALL + 5 * SECOND)
+    after = next(i for i, item in enumerate(history) if isinstance(item, Moment) and item.wall_ns > WALL + 15 * SECOND)
+    cut = history[first].wall_ns, history[after].wall_ns
+    sender = collect(moments(files_of(incident.a)))
+    kept = [*history[:first], *history[after:]]
+    silent = merge_sides(sender, collect(kept))
+    told = merge_sides(sender, collect([*history[:first], Lost(0, after - first, "full", *cut), *history[after:]]))
+    assert len(found(silent, FindingKind.LOST)) == 1
+    assert found(told, FindingKind.LOST) == [] and told.sides[1].lost == after - first

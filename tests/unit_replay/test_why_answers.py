@@ -14,10 +14,11 @@ from click.testing import CliRunner
 
 from hafsm.cli.main import main
 from hafsm.core.settings import SECOND
+from journal.writer import Writer
 from replay import words
 from replay.causes import Graph, Kind
 from replay.graph import build
-from replay.history import files_of, moments
+from replay.history import Lost, Moment, files_of, moments
 from replay.why import Answer, explain, search
 from tests.unit_core.pair import Pair, ev
 from tests.unit_replay.incidents import ALL, VIP, VIP_NAME, Incident, quiet, save
@@ -309,3 +310,52 @@ def test_the_incident_is_recorded_as_it_happened(tmp_path: Path) -> None:
     incident = save(ALL["frozen_director"](), tmp_path)
     graph = graph_of(incident.a)
     assert graph.last == len(incident.pair.a.log)
+
+
+def test_a_journal_that_is_being_written_is_read(tmp_path: Path) -> None:
+    """The daemon holds the folder's lock and its write-ahead log; asking takes nothing from it."""
+    pair = quiet()
+    pair.a.power_cut()
+    pair.run(40 * SECOND)
+    folder = record(tmp_path / "j", pair.b, clock=true_clock)
+    writer = Writer(folder, on_durable=lambda seq: None, on_trouble=lambda text: None)
+    writer.open()
+    try:
+        result = run(VIP, folder)
+        assert result.exit_code == 0 and "server40 counts as dead" in result.output
+    finally:
+        assert writer.close(30)
+
+
+def test_a_file_that_begins_in_the_middle_of_a_life_says_where_it_cannot_look(tmp_path: Path) -> None:
+    pair = quiet()
+    folder = record(tmp_path / "j", pair.a, clock=true_clock, snapshots=20, segment_bytes=1)
+    last = files_of(folder)[-1]
+    graph = graph_of(last)
+    assert graph.nodes[0].kind is Kind.EDGE
+    told = run("server40", last)
+    assert told.exit_code == 1 and "did not change in the events" in told.output
+
+
+def test_a_gap_is_a_cause_of_its_own(recorded: Recorded) -> None:
+    """Events that a full disk could not keep: what followed from them is not explained by what stands before."""
+    history = list(moments(files_of(recorded("power_cut").b)))
+    dead = next(i for i, item in enumerate(history) if isinstance(item, Moment) and "is dead" in item.reason)
+    wall = history[dead].wall_ns
+    graph = build([*history[: dead - 3], Lost(dead - 4, 4, "the disk was full", wall, wall), *history[dead + 1 :]])
+    told = explain(graph, VIP)
+    assert graph.lost == told.lost == 4
+    assert told.chain[-1].kind is Kind.GAP and "the disk was full" in told.chain[-1].text
+
+
+def test_a_vip_and_a_table_that_somebody_else_changed_are_said_to_be(tmp_path: Path) -> None:
+    pair = quiet()
+    pair.a.addresses.clear()
+    pair.a.table = ()
+    pair.run(15 * SECOND)
+    graph = graph_of(save(pair, tmp_path).a)
+    gone = f"VIP {VIP_NAME} was gone from server40's kernel: somebody removed it, or its lease ended"
+    told = explain(graph, VIP)
+    assert "was added and announced on server40" in told.change.text and gone in texts(told)
+    table = texts(explain(graph, "192.168.2.31:80"))
+    assert "has weight 1" in table[0] and "server40's IPVS table was changed by somebody else" in table
