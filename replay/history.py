@@ -7,6 +7,7 @@ replay` compares the rest.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +22,7 @@ from journal.errors import Unreadable
 from journal.folder import segments
 from journal.reader import Journal
 from journal.records import EventRecord, GapRecord, RunRecord, SnapshotRecord
-from replay.engine import rare_collection, restore
+from replay.engine import COLLECT_EVERY, rare_collection, restore
 
 
 class Moment(NamedTuple):
@@ -138,6 +139,7 @@ class _Reader:
         self._run: RunRecord | None = None
         self._state: State | None = None
         self._begun = False
+        self._folded = 0
 
     def read(self, path: Path, journal: Journal) -> Iterator[Item]:
         for entry in journal.entries(verify=True):
@@ -162,6 +164,9 @@ class _Reader:
                 yield Lost(entry.after_seq, entry.count, entry.cause, entry.from_wall_ns, entry.to_wall_ns)
 
     def _fold(self, path: Path, state: State, record: EventRecord, actions: int) -> Moment | Crashed:
+        self._folded += 1
+        if self._folded % COLLECT_EVERY == 0:
+            gc.collect()
         seq, at, wall_ns, kind, version, payload, _, _, reason = record
         event = codec.decode_event(kind, version, payload, at)
         try:

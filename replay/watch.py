@@ -193,7 +193,7 @@ class Watch:
             last_wall_ns=last.wall_ns,
             silent_ns=since,
             period_ns=settings.keepalive_ns,
-            missed=since // settings.keepalive_ns,
+            missed=_due(since, settings.keepalive_ns),
         )
         return self._beside(moment, self._ping_marks[index], (absent,), index, self._late_pings[index])
 
@@ -213,7 +213,7 @@ class Watch:
             last_wall_ns=last.wall_ns,
             silent_ns=since,
             period_ns=period,
-            missed=max(0, since // period),
+            missed=_due(since, period),
         )
 
     def _beside(
@@ -285,6 +285,11 @@ class Watch:
             for seq, at, text in self._notes
             if began <= at <= moment.at
         )
+
+
+def _due(since: int, period: int) -> int:
+    """How many had been due; a quarter of a period is left for what a network and a scheduler delay."""
+    return (since + period // 4) // period if period else 0
 
 
 def _median(values: list[int]) -> int:

@@ -36,7 +36,7 @@ def stormy(storm: list[tuple[str, str, int]]) -> Pair:
     return pair
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(storm=storms)
 def test_a_storm_can_be_explained_merged_and_decided_again(storm: list[tuple[str, str, int]]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -9,16 +9,19 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from msgspec.structs import replace
 
 from hafsm.cli.main import main
 from hafsm.core.actions import SendMessage
 from hafsm.core.settings import MILLISECOND, SECOND
 from replay.finding import FindingKind
 from replay.findings import find
+from replay.graph import build
 from replay.history import Lost, Moment, files_of, moments
 from replay.merge import Merged, MergeRefused, merge, merge_sides
 from replay.side import collect
-from tests.unit_core.pair import Pair, ev
+from replay.why import explain
+from tests.unit_core.pair import DELAY, Machine, Pair, ev, received
 from tests.unit_replay.incidents import AHEAD_NS, ALL, VIP_NAME, Incident, quiet, save
 from tests.unit_replay.recording import WALL
 
@@ -190,3 +193,61 @@ def test_what_came_while_the_journal_had_a_gap_is_not_called_lost(recorded: Reco
     told = merge_sides(sender, collect([*history[:first], Lost(0, after - first, "full", *cut), *history[after:]]))
     assert len(found(silent, FindingKind.LOST)) == 1
     assert found(told, FindingKind.LOST) == [] and told.sides[1].lost == after - first
+
+
+def two_links(cut: set[int]) -> Pair:
+    """A pair on eth0 and eth1; the links in `cut` carry nothing."""
+    pair = Pair(links=("eth0", "eth1"))
+
+    def carry(sender: Machine, message: SendMessage) -> None:
+        receiver = pair.other(sender)
+        for link in (0, 1):
+            if link not in cut:
+                pair.after(
+                    DELAY + link,
+                    lambda link=link: receiver.fold(replace(received(sender.name, message, pair.now), link=link)),
+                )
+
+    pair.carry = carry  # type: ignore[method-assign]
+    return pair.start()
+
+
+def test_a_link_that_is_dead_while_another_lives(tmp_path: Path) -> None:
+    """Each side alone says since when; both together, how many messages it lost."""
+    cut: set[int] = set()
+    pair = two_links(cut)
+    pair.run(20 * SECOND)
+    cut.add(1)
+    pair.run(45 * SECOND)
+    cut.clear()
+    pair.run(4 * SECOND)
+    incident = save(pair, tmp_path)
+    told = explain(build(moments(files_of(incident.b))), "eth1", WALL + 60 * SECOND)
+    assert re.fullmatch(r"no heartbeat of server40 came on eth1 for 3[01]\.\d s, on another did", told.change.text)
+    evidence = told.change.evidence
+    assert evidence is not None and evidence.absent[0].missed in (15, 16)
+    texts = found(merged_of(incident), FindingKind.LOST)
+    assert len(texts) == 2 and all("on eth1, came on another link" in text for text in texts)
+    assert any(re.match(r"server40 sent 2[23] heartbeats", text) for text in texts)
+    assert (
+        "heartbeats of server40 come on eth1 again" in explain(build(moments(files_of(incident.b))), "eth1").change.text
+    )
+
+
+def test_all_links_are_named_when_all_are_dead(tmp_path: Path) -> None:
+    cut: set[int] = set()
+    pair = two_links(cut)
+    pair.run(20 * SECOND)
+    cut.add(1)
+    pair.run(10 * SECOND)
+    cut.add(0)
+    pair.run(35 * SECOND)
+    told = explain(build(moments(files_of(save(pair, tmp_path).b))), "server40")
+    silence = told.chain[1]
+    assert silence.text == "no heartbeat of server40 came on eth0 or eth1 for 30.0 s (deadtime 30.0 s)"
+    assert silence.evidence is not None
+    assert [(absent.what[-4:], absent.missed) for absent in silence.evidence.absent] == [("eth0", 15), ("eth1", 20)]
+    assert {cause.text for cause in told.chain[2:]} == {
+        "last heartbeat of server40 on eth0",
+        "last heartbeat of server40 on eth1",
+    }
