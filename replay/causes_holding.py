@@ -68,7 +68,9 @@ def handover(draft: Draft, moment: Moment) -> None:
             text = f"{peer} agreed: {me} stops the groups"
             causes = (*causes, input_node(draft, moment))
         case Handover.RELEASED:
-            text = f"every group is stopped on {me}: {peer} may start them"
+            text = f"{me} has stopped what it had to: {peer} may start"
+            if before.handover is Handover.ASKED:  # and had nothing to stop
+                causes = (*causes, input_node(draft, moment))
         case Handover.TAKING:
             text = f"{peer} has stopped the groups: {me} starts them"
             causes = (*causes, input_node(draft, moment))

@@ -124,7 +124,8 @@ def _handover(merged: Merged, giver: int, steps: list[Step]) -> Finding:
     side, other = merged.sides[giver], merged.sides[1 - giver]
     asked, ended = steps[0], steps[-1]
     times = {step.state: step.at for step in steps}
-    agreed, released = times.get(Handover.RELEASING), times.get(Handover.RELEASED)
+    released = times.get(Handover.RELEASED)
+    agreed = times.get(Handover.RELEASING, released)  # one step if there was nothing to stop
     took = seconds(ended.at - asked.at)
     what = f"hand-over of {side.node}'s {asked.what} resources to {other.node}"
     if agreed is None:

@@ -14,7 +14,7 @@ from hafsm.errors import HafsmError
 from replay.causes import Cause, Graph, Kind
 from replay.graph import build
 from replay.history import counted, first_wall_ns, moments
-from replay.subjects import Subject, UnknownSubject
+from replay.subjects import Subject, Topic, UnknownSubject
 
 FIRST_SCREEN = 12
 """Lines of the chain: with the evidence they fit a terminal of 24."""
@@ -64,7 +64,7 @@ def explain(graph: Graph, text: str, until_wall_ns: int | None = None) -> Answer
     if change is None:
         raise NoChange(subjects[0], graph)
     everything = graph.closure(change)
-    chain = [change, *weighty_of(node for node in everything if node.id != change.id)]
+    chain = [change, *weighty_of((node for node in everything if node.id != change.id), change)]
     subject = next(subject for subject in subjects if subject in change.subjects)
     return Answer(
         node=graph.node,
@@ -78,13 +78,17 @@ def explain(graph: Graph, text: str, until_wall_ns: int | None = None) -> Answer
     )
 
 
-def weighty_of(nodes: Iterable[Cause]) -> list[Cause]:
-    """Without the minor steps, and nothing told twice."""
+def weighty_of(nodes: Iterable[Cause], change: Cause) -> list[Cause]:
+    """Without the minor steps, and nothing told twice; real servers only where one of them changed."""
     told: dict[str, Cause] = {}
     for node in nodes:
-        if not node.minor:
+        if not node.minor and (_about_reals(change) or not _about_reals(node)):
             told.setdefault(node.text, node)
     return list(told.values())
+
+
+def _about_reals(node: Cause) -> bool:
+    return bool(node.subjects) and all(subject.topic is Topic.REAL for subject in node.subjects)
 
 
 def beyond(answer: Answer, other: Graph, sent_in: Mapping[int, int]) -> tuple[Cause, ...]:
@@ -97,7 +101,8 @@ def beyond(answer: Answer, other: Graph, sent_in: Mapping[int, int]) -> tuple[Ca
         seq = sent_in.get(cause.seq) if cause.kind is Kind.INPUT else None
         for node in other.at(seq) if seq is not None else ():
             found.update((behind.id, behind) for behind in other.closure(node))
-    return tuple(weighty_of(sorted(found.values(), key=lambda node: (node.seq, node.id), reverse=True)))
+    newest_first = sorted(found.values(), key=lambda node: (node.seq, node.id), reverse=True)
+    return tuple(weighty_of(newest_first, answer.change))
 
 
 def complete(answer: Answer) -> bool:

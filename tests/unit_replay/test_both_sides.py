@@ -21,7 +21,7 @@ from replay.history import Lost, Moment, files_of, moments
 from replay.merge import Merged, MergeRefused, merge, merge_sides
 from replay.side import collect
 from replay.why import explain
-from tests.unit_core.pair import DELAY, Machine, Pair, ev, received
+from tests.unit_core.pair import DELAY, A, Machine, Pair, ev, group, received
 from tests.unit_replay.incidents import AHEAD_NS, ALL, VIP_NAME, Incident, quiet, save
 from tests.unit_replay.recording import WALL
 
@@ -251,3 +251,14 @@ def test_all_links_are_named_when_all_are_dead(tmp_path: Path) -> None:
         "last heartbeat of server40 on eth0",
         "last heartbeat of server40 on eth1",
     }
+
+
+def test_a_hand_over_with_nothing_to_stop_is_a_hand_over(tmp_path: Path) -> None:
+    """Without scripts the giver agrees and is ready in one step."""
+    plain = group(A)
+    bare = replace(plain, resources=tuple(r for r in plain.resources if not r.script))
+    pair = quiet(groups=(bare,))
+    pair.a.fold(ev.StandbyRequested(at=pair.now, hold="all", by="alice"))
+    pair.run(5 * SECOND)
+    (text,) = found(merged_of(save(pair, tmp_path)), FindingKind.HANDOVER)
+    assert "most of it waiting for server" in text and "came to nothing" not in text

@@ -92,6 +92,13 @@ def test_a_lost_ping_node_moves_the_groups_and_the_links_were_fine(recorded: Rec
     assert answer(recorded("lost_ping").a, "192.168.2.251").change == silence
 
 
+def test_the_story_of_a_vip_does_not_list_real_servers(recorded: Recorded) -> None:
+    """Thousands of them may be loaded and unloaded with it."""
+    for name in sorted(ALL):
+        for path in (recorded(name).a, recorded(name).b):
+            assert not any("real server" in text for text in texts(answer(path, VIP)))
+
+
 def test_a_failing_real_server_shows_every_failed_check_and_the_last_good_one(recorded: Recorded) -> None:
     incident = recorded("failing_real")
     told = answer(incident.a, "192.168.2.31", at_second(26))
