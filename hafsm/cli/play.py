@@ -8,7 +8,7 @@ import sys
 import termios
 import tty
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import click
@@ -45,7 +45,8 @@ def play(files: Sequence[Path], speed: float) -> None:
         raise click.UsageError("--play needs a terminal; without one, --until shows the state at a moment")
     with progress_bar("reading", files[0]) as tell:
         film = Film(files, tell)
-    _Player(film, speed).run()
+    with suppress(KeyboardInterrupt):
+        _Player(film, speed).run()
 
 
 class _Player:
