@@ -7,6 +7,8 @@ After a gap (events that a full or broken disk could not keep) folding goes on a
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -70,6 +72,10 @@ class Result(NamedTuple):
 
 
 REASONS_KEPT = 20
+PROGRESS_EVERY = 1000
+"""Events between two reports of progress."""
+COLLECT_EVERY = 200_000
+"""Events between two looks for cyclic garbage; a fold makes next to none, so looking more often only costs time."""
 
 
 def replay(
@@ -80,11 +86,23 @@ def replay(
 ) -> Result:
     """Replay a file. Stops at the first difference, or before the first event for which `until` is true.
 
-    `progress` is told the number of events folded, every thousand. Raises `journal.errors.JournalError` for a file that
-    cannot be read or was altered, `codec.UnknownRecord` for records of another hafsm.
+    `progress` is told the number of the event folded last, every thousand. Raises `journal.errors.JournalError` for a
+    file that cannot be read or was altered, `codec.UnknownRecord` for records of another hafsm.
     """
-    with Journal(path) as journal:
+    with Journal(path) as journal, rare_collection():
         return _Replay(journal, path).run(until, progress)
+
+
+@contextlib.contextmanager
+def rare_collection() -> Iterator[None]:
+    """Without Python's cyclic collector: it would look through every page of the journal again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 class _Replay:
@@ -102,16 +120,22 @@ class _Replay:
 
     def run(self, until: Callable[[EventRecord], bool] | None, progress: Callable[[int], None] | None) -> Result:
         difference = None
+        folded = 0
         for entry in self._journal.entries(verify=True):
             if len(entry) == 2:
-                if until is not None and until(entry[0]):
+                event, actions = entry
+                if until is not None and until(event):
                     break
                 if self._state is None:
                     self._skipped += 1
                     continue
-                difference = self._fold(self._state, *entry)
-                if progress is not None and self._events % 1000 == 0:
-                    progress(self._events)
+                difference = self._fold(self._state, event, actions)
+                folded += 1
+                if folded % PROGRESS_EVERY == 0:
+                    if progress is not None:
+                        progress(event.seq)
+                    if folded % COLLECT_EVERY == 0:
+                        gc.collect()
             elif isinstance(entry, SnapshotRecord):
                 difference = self._snapshot(entry)
             elif isinstance(entry, RunRecord):
@@ -159,32 +183,29 @@ class _Replay:
         return Difference(snapshot.seq, "snapshot", "", fields)
 
     def _fold(self, state: State, event: EventRecord, actions: tuple[ActionRecord, ...]) -> Difference | None:
-        value = codec.decode_event(event.kind, event.version, event.payload, event.at_mono_ns)
+        seq, at, wall_ns, kind, version, payload, _, _, reason = event
+        value = codec.decode_event(kind, version, payload, at)
+        self._first = self._first or seq
+        self._last = seq
+        self._events += 1
+        self._wall_ns = wall_ns
         try:
-            decision = step(state, value)
+            after, computed, sentence = step(state, value)
         except Exception as error:
-            computed = f"crashed: {type(error).__name__}: {error}"
-            self._count(event, 0)
-            if computed == event.reason:
+            crash = f"crashed: {type(error).__name__}: {error}"
+            if crash == reason:
                 self._state = None
                 return None
-            return _difference(event, [FieldDifference("decision", event.reason or "no crash", computed)])
-        if decision.reason != event.reason or not _same(actions, decision.actions):
-            fields = list(_compare(event, actions, decision.reason, decision.actions))
+            return _difference(event, [FieldDifference("decision", reason or "no crash", crash)])
+        if sentence != reason or ((actions or computed) and not _same(actions, computed)):
+            fields = list(_compare(event, actions, sentence, computed))
             if fields:
                 return _difference(event, fields)
-        self._state = self._last_state = decision.state
-        self._count(event, len(actions))
-        if decision.reason:
-            self._reasons.append((event.at_wall_ns, event.seq, decision.reason))
+        self._state = self._last_state = after
+        self._actions += len(actions)
+        if reason:
+            self._reasons.append((wall_ns, seq, reason))
         return None
-
-    def _count(self, event: EventRecord, actions: int) -> None:
-        self._first = self._first or event.seq
-        self._last = event.seq
-        self._events += 1
-        self._actions += actions
-        self._wall_ns = event.at_wall_ns
 
 
 def restore(path: Path, snapshot: SnapshotRecord) -> State:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import importlib
 
-BENCHES = ("core_bench", "journal_bench", "takeover_bench", "wire_bench", "checks_bench", "realtime_bench")
+BENCHES = (
+    "core_bench",
+    "journal_bench",
+    "replay_bench",
+    "takeover_bench",
+    "wire_bench",
+    "checks_bench",
+    "realtime_bench",
+)
 
 for name in BENCHES:
     print(f"--- {name}", flush=True)

@@ -1,5 +1,6 @@
 """Recorded incidents fold to the same decisions; anything else is shown, field by field."""
 
+import json
 import sqlite3
 import subprocess
 import sys
@@ -194,3 +195,53 @@ def test_a_gap_is_told_and_folding_goes_on_at_the_next_snapshot(tmp_path: Path, 
     assert result.identical and result.lost > 0 and result.last == 60
     assert result.events + result.skipped + result.lost == 60
     assert "lost in gaps" in run_replay(str(tmp_path / "gap.db")).output
+
+
+def test_json_tells_identity_counts_and_the_first_difference(tmp_path: Path, file: Path, incident: Machine) -> None:
+    (same,) = json.loads(run_replay(str(file), "--json").output)["files"]
+    assert same["identical"] is True and same["events"] == len(incident.log) and same["difference"] is None
+    record(tmp_path / "j", incident, change=falsify("program_ipvs", '"scheduler":"rr"', '"scheduler":"wlc"'))
+    export(tmp_path / "j", tmp_path / "x.db")
+    answer = run_replay(str(tmp_path / "x.db"), "--json")
+    assert answer.exit_code == 1
+    (other,) = json.loads(answer.output)["files"]
+    assert other["identical"] is False
+    assert other["difference"]["fields"][0] == {
+        "name": "actions[0].operations[0].service.scheduler",
+        "recorded": '"wlc"',
+        "computed": '"rr"',
+    }
+    (state,) = json.loads(run_replay(str(file), "--until", "25", "--json").output)["files"]
+    assert state["state"]["node"] == "server40" and state["last"] == 25
+
+
+def test_a_folder_is_all_of_its_segments(tmp_path: Path, incident: Machine) -> None:
+    record(tmp_path / "journal", incident, snapshots=20, segment_bytes=1)
+    answer = run_replay(str(tmp_path / "journal"))
+    assert answer.exit_code == 0
+    lines = answer.output.splitlines()
+    assert len(lines) > 3 and all("identical: " in line for line in lines)
+    assert run_replay(str(tmp_path)).exit_code == 2, "a folder without segments"
+
+
+def test_a_difference_in_either_of_two_files_ends_with_1(tmp_path: Path, file: Path, incident: Machine) -> None:
+    record(tmp_path / "j", incident, change=falsify("program_ipvs", '"scheduler":"rr"', '"scheduler":"wlc"'))
+    export(tmp_path / "j", tmp_path / "x.db")
+    answer = run_replay(str(file), str(tmp_path / "x.db"))
+    assert answer.exit_code == 1 and "identical: " in answer.output and "different: event " in answer.output
+
+
+def test_what_rests_on_the_recording_refuses_a_journal_that_is_decided_otherwise(
+    tmp_path: Path, incident: Machine
+) -> None:
+    """`why` and --set must not explain another past than the recorded one."""
+
+    def reword(event: EventRecord, actions: list[ActionRecord]):
+        return event._replace(reason=event.reason.replace("starts as", "is")), actions
+
+    record(tmp_path / "j", incident, change=reword)
+    for words in (["why", "192.168.2.232"], ["replay", "--set", "deadtime=60"]):
+        answer = CliRunner().invoke(main, [words[0], *words[1:], str(tmp_path / "j")])
+        assert answer.exit_code == 2
+        assert "is decided otherwise by this hafsm than it was recorded; `hafsm replay " in answer.output
+        assert answer.output.count("\n") == 1

@@ -1,0 +1,184 @@
+"""Incidents of the scripted pair, as journals of both directors. Times are seconds after both have settled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from hafsm.core import actions as act
+from hafsm.core.settings import MILLISECOND, SECOND
+from journal.export import export
+from tests.unit_core.pair import Machine, Pair, ev, service
+from tests.unit_replay.recording import record, true_clock
+
+AHEAD_NS = 3_500_000
+"""server19's wall clock is this much ahead."""
+VIP = "192.168.2.232"
+VIP_NAME = "192.168.2.232/24 (eth0:0)"
+
+
+class Incident(NamedTuple):
+    pair: Pair
+    a: Path
+    """server40's journal, the preferred director."""
+    b: Path
+    """server19's."""
+
+
+def save(pair: Pair, folder: Path, ahead_ns: int = AHEAD_NS) -> Incident:
+    files = []
+    for machine, ahead in ((pair.a, 0), (pair.b, ahead_ns)):
+        record(folder / machine.name, machine, clock=lambda at, number, ahead=ahead: true_clock(at, number) + ahead)
+        files.append(folder / f"{machine.name}.db")
+        export(folder / machine.name, files[-1])
+    return Incident(pair, files[0], files[1])
+
+
+def checks(pair: Pair, seconds: int, **outcomes: bool) -> None:
+    """Let time pass; every second both directors hear of their checks."""
+    for _ in range(seconds):
+        pair.run(SECOND)
+        for machine in (pair.a, pair.b):
+            machine.report_checks(**(outcomes or {"a31": True, "a41": True}))
+
+
+def quiet(**changes: object) -> Pair:
+    """A settled pair with a quiet history of 20 s."""
+    pair = Pair(**changes).start()
+    checks(pair, 20)
+    return pair
+
+
+def power_cut(**changes: object) -> Pair:
+    pair = quiet(**changes)
+    pair.a.power_cut()
+    checks(pair, 40)
+    return pair
+
+
+def power_cut_and_back() -> Pair:
+    pair = power_cut()
+    pair.a.start()
+    pair.until(pair.settled)
+    pair.run(5 * SECOND)
+    return pair
+
+
+def partition(seconds: int = 45, **changes: object) -> Pair:
+    pair = quiet(**changes)
+    pair.partition()
+    checks(pair, seconds)
+    pair.heal()
+    checks(pair, 20)
+    return pair
+
+
+def lost_ping(**changes: object) -> Pair:
+    """Ends before server40 has lost everything: its groups are on server19."""
+    pair = quiet(**changes)
+    pair.a.sees_gateway = False
+    pair.until(lambda: pair.holders() == [pair.b.name])
+    return pair
+
+
+def failing_real(failurecount: int = 3, failures: int = 5, **changes: object) -> Pair:
+    pair = quiet(services=(service(failurecount=failurecount),), **changes)
+    checks(pair, failures, a31=False, a41=True)
+    checks(pair, 3)
+    return pair
+
+
+def frozen_director() -> Pair:
+    pair = quiet()
+    pair.a.frozen = True
+    pair.run(40 * SECOND)
+    pair.a.thaw()
+    pair.run(20 * SECOND)
+    return pair
+
+
+def operator_standby() -> Pair:
+    pair = quiet()
+    pair.a.fold(ev.StandbyRequested(at=pair.now, hold="all", by="alice"))
+    pair.run(5 * SECOND)
+    return pair
+
+
+def slow_script() -> Pair:
+    """A hand-over in which stopping httpd takes 8 s."""
+    pair = quiet()
+    finish = pair.a.finish
+
+    def slow(action: act.Action, outcome: ev.Outcome = ev.Outcome.DONE, **fields: object) -> None:
+        stops = isinstance(action, act.RunScript) and action.verb is act.ScriptVerb.STOP
+        pair.after(8 * SECOND if stops else 0, lambda: finish(action, outcome, **fields))
+
+    pair.a.finish = slow  # type: ignore[method-assign]
+    pair.a.fold(ev.StandbyRequested(at=pair.now, hold="all", by="alice"))
+    pair.run(15 * SECOND)
+    return pair
+
+
+def lost_offer() -> Pair:
+    """An operator's hand-over whose offer never reaches the other director."""
+    pair = quiet()
+    pair.lose = lambda message: message.kind == "ask_resources"
+    pair.a.fold(ev.StandbyRequested(at=pair.now, hold="all", by="alice"))
+    pair.run(12 * SECOND)
+    return pair
+
+
+def slow_disk() -> Pair:
+    """server19's journal is slow and its loop late while server40 is silent; some datagrams are refused."""
+    pair = quiet()
+    pair.a.power_cut()
+    checks(pair, 10)
+    pair.b.fold(ev.JournalLagged(at=pair.now, number=pair.b.state.number, waited_ns=250 * MILLISECOND))
+    pair.b.fold(ev.DatagramsRefused(at=pair.now, counts=(("bad_digest", 7),)))
+    pair.b.frozen = True
+    pair.run(3 * SECOND)
+    pair.b.thaw()
+    checks(pair, 40)
+    return pair
+
+
+def stopped() -> Pair:
+    pair = quiet()
+    pair.a.fold(ev.StopRequested(at=pair.now, by="SIGTERM"))
+    pair.until(lambda: bool(pair.a.exits))
+    pair.run(5 * SECOND)
+    return pair
+
+
+def with_late_checks() -> Pair:
+    """A checker that brings results only every 10 s while the real server fails."""
+    pair = quiet()
+    pair.run(10 * SECOND)
+    for machine in (pair.a, pair.b):
+        machine.report_checks(a31=False, a41=True)
+    pair.run(SECOND)
+    return pair
+
+
+ALL: dict[str, Callable[[], Pair]] = {
+    function.__name__: function
+    for function in (
+        power_cut,
+        power_cut_and_back,
+        partition,
+        lost_ping,
+        failing_real,
+        frozen_director,
+        operator_standby,
+        slow_script,
+        lost_offer,
+        slow_disk,
+        stopped,
+        with_late_checks,
+    )
+}
+
+
+def machine_of(incident: Incident, name: str) -> Machine:
+    return incident.pair.a if incident.pair.a.name == name else incident.pair.b
