@@ -203,6 +203,7 @@ class _Life:
         writer = Writer(
             plan.daemon.journal.folder,
             segment_bytes=plan.daemon.journal.segment_bytes,
+            segment_age_s=plan.daemon.journal.segment_age_ns / 1e9,
             total_bytes=plan.daemon.journal.max_bytes,
             on_durable=durable,
             on_trouble=trouble,

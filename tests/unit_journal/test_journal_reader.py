@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from journal.database import APPLICATION_ID, SCHEMA_VERSION
 from journal.errors import JournalError, Unreadable
 from journal.folder import latest, read_after, segments
+from journal.header import APPLICATION_ID, SCHEMA_VERSION
 from journal.reader import Journal
 from journal.records import Position
-from journal.schema import TABLES
+from journal.tables import TABLES
 from tests.unit_journal.journal_support import Watched, write_journal
 
 
@@ -147,7 +147,7 @@ def test_foreign_and_newer_databases(tmp_path: Path) -> None:
     write_journal(tmp_path / "j")
     (path,) = segments(tmp_path / "j")
     changed_header(path, "PRAGMA user_version = 3")
-    with pytest.raises(Unreadable, match=r"made by a newer hafsm \(schema 3, this one reads up to 1\)"):
+    with pytest.raises(Unreadable, match=r"made by a newer hafsm \(schema 3, this one reads up to 2\)"):
         Journal(path)
     assert (APPLICATION_ID, SCHEMA_VERSION) == (0x6861666A, 1)
 
@@ -194,7 +194,7 @@ def test_views_for_people(tmp_path: Path) -> None:
         (1, wall, 1, "done", 3.5, "director-b is dead"),
         (2, wall, 1, None, None, "director-b is dead"),
     ]
-    assert connection.execute('SELECT seq, plan, "check", ok, detail, duration_us FROM check_result').fetchall() == [
+    assert connection.execute('SELECT seq, plan, "index", ok, detail, duration_us FROM check_result').fetchall() == [
         (3, 2, 3, 1, "", 812),
         (3, 2, 7, 0, "timeout", 0),
     ]
