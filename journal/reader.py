@@ -165,6 +165,8 @@ class Journal:
             yield from rows
             if len(rows) < _PAGE_ROWS:
                 return
+            if rows[-1][0] <= after:
+                raise Unreadable(self.path, f"is damaged: its rows go in a circle after {after}")
             after = rows[-1][0]
 
     def _one(self, query: str, parameter: int) -> Row | None:

@@ -30,8 +30,6 @@ from journal.store import Store
 
 SEGMENT_BYTES = 64 * 2**20
 TOTAL_BYTES = 2**30
-SEGMENT_AGE_S = 86_400.0
-"""One day: a quiet pair's files are then named, so to speak, after their day."""
 
 _BATCH_ENTRIES = 2000
 """Bounds one transaction (some 600 kB), so that a backlog is worked off in commits of tens of milliseconds."""
@@ -68,7 +66,7 @@ class Writer:
         folder: Path,
         *,
         segment_bytes: int = SEGMENT_BYTES,
-        segment_age_s: float = SEGMENT_AGE_S,
+        segment_age_s: float = float("inf"),
         total_bytes: int = TOTAL_BYTES,
         pack_sealed: bool = True,
         flush_interval_s: float = 0.010,

@@ -45,7 +45,6 @@ class Watched:
         self.gaps: list[GapRecord] = []
         self._also = on_durable
         options.setdefault("pack_sealed", False)
-        options.setdefault("segment_age_s", float("inf"))
         self.writer = Writer(
             folder, on_durable=self._durable, on_trouble=self._trouble, on_gap=self.gaps.append, **options
         )
