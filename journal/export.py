@@ -18,10 +18,10 @@ from journal.reader import Counts, Journal
 from journal.records import Entry
 from journal.schema import create_database
 from journal.tables import TABLES
-from journal.walk import Head, read_head, walk
+from journal.walk import Head, read_begin, read_head, walk
 
-Rewrite = Callable[[Iterator[Entry]], Iterator[Entry]]
-"""Changes what records hold, not their numbers; for leaving out what others shall not see."""
+Rewrite = Callable[[Callable[[], Iterator[Entry]]], Iterator[Entry]]
+"""Changes what records hold, not their numbers: leaves out what others shall not see. It may read more than once."""
 
 _REWRITTEN_ROWS = 2000
 """Rows of a rewritten export in one transaction."""
@@ -117,14 +117,9 @@ def _begins(path: Path) -> Head:
     """Where the journal stood before a file's first row."""
     connection = open_for_reading(path)
     try:
-        row = connection.execute("SELECT previous, last_seq, last_action_id FROM segment ORDER BY link").fetchone()
-    except sqlite3.Error as error:
-        raise Unreadable(path, str(error)) from None
+        return read_begin(connection, path)
     finally:
         connection.close()
-    if row is None:
-        raise Unreadable(path, "has no first row")
-    return Head(0, *row)
 
 
 def _ends(path: Path) -> bytes:
@@ -171,7 +166,7 @@ def _rewritten(paths: list[Path], target: Path, rewrite: Rewrite) -> None:
     try:
         batch = Batch(_begins(paths[0])._replace(chain=ORIGIN))
         batch.begin_segment()
-        for entry in rewrite(_entries(paths)):
+        for entry in rewrite(lambda: _entries(paths)):
             batch.add(entry)
             if batch.row_count >= _REWRITTEN_ROWS:
                 batch.insert(connection)

@@ -60,7 +60,8 @@ def remove(path: Path) -> None:
         OSError: the disk refuses.
     """
     plain = path.with_name(path.name.removesuffix(PACKED_SUFFIX))
-    for part in (plain.with_name(plain.name + PACKED_SUFFIX), plain, wal_path(plain), shm_path(plain)):
+    # The plain form first: a packer at work then notices at its end, and takes the packed form back.
+    for part in (plain, wal_path(plain), shm_path(plain), plain.with_name(plain.name + PACKED_SUFFIX)):
         part.unlink(missing_ok=True)
 
 

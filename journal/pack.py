@@ -45,7 +45,11 @@ def pack(path: Path) -> Path:
             unfinished.unlink(missing_ok=True)
         raise
     _sync(path.parent)
-    path.unlink()
+    try:
+        path.unlink()
+    except FileNotFoundError:  # deleted meanwhile: it shall not come back in another form
+        packed.unlink()
+        raise
     return packed
 
 

@@ -97,6 +97,23 @@ def read_head(connection: sqlite3.Connection, path: Path, before_seq: int | None
     return Head(link, chain, max(seqs), action[2] if action else segment[3], run[2] if run else 0)
 
 
+def read_begin(connection: sqlite3.Connection, path: Path) -> Head:
+    """Where the journal stood before a segment's first row.
+
+    Raises:
+        Unreadable: there is none.
+    """
+    try:
+        row = connection.execute(
+            "SELECT link - 1, previous, last_seq, last_action_id FROM segment ORDER BY link LIMIT 1"
+        ).fetchone()
+    except sqlite3.Error as error:
+        raise Unreadable(path, str(error)) from None
+    if row is None or not isinstance(row[1], bytes) or not all(type(row[n]) is int for n in (0, 2, 3)):
+        raise Unreadable(path, "has no first row")
+    return Head(*row)
+
+
 def walk(
     connection: sqlite3.Connection,
     path: Path,
