@@ -35,6 +35,8 @@ class JournalSettings(Value, frozen=True):
     segment_bytes: int = 64 * 2**20
     segment_age_ns: int = 86_400 * SECOND
     """A segment is closed at this size or at this age, whichever comes first."""
+    backlog_events: int = 100_000
+    """What is kept in memory (about 1 kB each) while the disk fails; the oldest go first, and are counted."""
     patience_ns: int = 25 * MILLISECOND
     """How long an action waits for its cause to be on disk (law L3)."""
 
@@ -170,6 +172,7 @@ TABLES: dict[str, dict[str, Callable[[object], object]]] = {
         "max_size": _size,
         "segment_size": _size,
         "segment_age": _age,
+        "backlog_events": _whole(100, 10_000_000),
         "patience_ms": _whole(0, 10_000),
     },
     "api": {"socket": _path, "group": _text},
@@ -277,6 +280,7 @@ def _settings(values: Mapping[str, object]) -> DaemonSettings:
             max_bytes=cast(int, get("journal.max_size", journal.max_bytes)),
             segment_bytes=cast(int, get("journal.segment_size", journal.segment_bytes)),
             segment_age_ns=cast(int, get("journal.segment_age", journal.segment_age_ns)),
+            backlog_events=cast(int, get("journal.backlog_events", journal.backlog_events)),
             patience_ns=cast(int, get("journal.patience_ms", journal.patience_ns // MILLISECOND)) * MILLISECOND,
         ),
         api=ApiSettings(

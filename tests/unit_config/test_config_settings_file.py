@@ -32,6 +32,7 @@ folder = "/srv/journal"
 max_size = "2GiB"
 segment_size = 1048576
 segment_age = "12h"
+backlog_events = 500
 patience_ms = 0
 [api]
 socket = "/srv/api.sock"
@@ -62,6 +63,7 @@ def test_every_key(tmp_path: Path) -> None:
             max_bytes=2**31,
             segment_bytes=2**20,
             segment_age_ns=12 * 3600 * SECOND,
+            backlog_events=500,
             patience_ns=0,
         ),
         api=ApiSettings(socket=Path("/srv/api.sock"), group="operators"),
@@ -121,7 +123,7 @@ def test_folders_follow_their_parents(tmp_path: Path) -> None:
         (
             '[api]\ngroup = "a"\n[journal]\npatience = 1\n',
             ':4: unknown key "journal.patience"; expected one of folder, max_size, segment_size, segment_age, '
-            'patience_ms. Did you mean "patience_ms"?',
+            'backlog_events, patience_ms. Did you mean "patience_ms"?',
         ),
         (
             "[jurnal]\n",
