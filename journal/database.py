@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
 
-from journal.errors import Unreadable
+from journal.errors import SQLITE_ERRORS, Unreadable
 from journal.header import HEADER_BYTES, expected_bytes
 from journal.packed import PACKED_SUFFIX, is_packed, unpacked
 from journal.tables import check_tables
@@ -102,7 +102,7 @@ def reading_uri(path: Path) -> str:
         raise Unreadable(
             path, f"cannot be read with its log {wal_path(path).name} here ({error}): copy both to a writable folder"
         ) from None
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         raise Unreadable(path, str(error)) from None
     return uri
 
@@ -146,7 +146,7 @@ def _whichever_form(path: Path, opened: Callable[[Path], T]) -> T:
             if path.exists() or not packed.exists():
                 raise
             return opened(packed)
-    except sqlite3.Error as error:
+    except SQLITE_ERRORS as error:
         raise Unreadable(path, str(error)) from None
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from journal.batch import Batch
 from journal.chain import ORIGIN
 from journal.database import attach, open_for_reading, sync_folder
-from journal.errors import JournalError, Unreadable
+from journal.errors import SQLITE_ERRORS, JournalError, Unreadable
 from journal.folder import first_seq_of, segments
 from journal.reader import Counts, Journal
 from journal.records import Entry
@@ -75,7 +75,7 @@ def export(
         begins = _begins(unfinished)
         unfinished.replace(target)
         sync_folder(target.parent)
-    except (OSError, sqlite3.Error) as error:
+    except (OSError, *SQLITE_ERRORS) as error:
         raise JournalError(f"{target}: {error}") from error
     finally:
         with suppress(OSError):
@@ -142,7 +142,7 @@ def _copy(paths: list[Path], target: Path) -> None:
             try:
                 for table in TABLES:
                     connection.execute(f"INSERT INTO main.{table} SELECT * FROM source.{table}")
-            except sqlite3.Error as error:
+            except SQLITE_ERRORS as error:
                 raise _blame(connection, path, error) from None
             connection.execute("COMMIT")
             connection.execute("DETACH source")
@@ -150,14 +150,13 @@ def _copy(paths: list[Path], target: Path) -> None:
         connection.close()
 
 
-def _blame(connection: sqlite3.Connection, path: Path, error: sqlite3.Error) -> Exception:
+def _blame(connection: sqlite3.Connection, path: Path, error: Exception) -> Exception:
     """Whether the source cannot be read or the target cannot be written."""
     try:
-        for table in TABLES:
-            connection.execute(f"SELECT count(*) FROM source.{table} NOT INDEXED WHERE length(chain) = 0").fetchall()
-    except sqlite3.Error as damage:
-        return Unreadable(path, str(damage))
-    return error
+        (found,) = connection.execute("PRAGMA source.integrity_check(1)").fetchone()
+    except SQLITE_ERRORS as damage:
+        found = str(damage)
+    return error if found == "ok" else Unreadable(path, f"{error}: {' '.join(found.split())}")
 
 
 def _rewritten(paths: list[Path], target: Path, rewrite: Rewrite) -> None:

@@ -2,16 +2,19 @@
 
 Run by the writer as a process of its own: half a second of computing in one of the daemon's threads would hold up its
 loop, and a thread of low priority that owns the interpreter's lock even more so. Imports nothing of the project, so
-that it starts in milliseconds. What it leaves when it is killed (`FILE.gz.tmp`) is removed at the journal's next start.
+that it starts in milliseconds. What it leaves when it is killed (`FILE.PID.gz.tmp`) is removed at the journal's next
+start. A writer that was killed leaves its packer at work; the lock on the file makes the next one's wait for it.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
 import zlib
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 UNFINISHED_SUFFIX = ".gz.tmp"
 
@@ -32,31 +35,35 @@ def pack(path: Path) -> Path:
     Raises:
         OSError: the disk refuses; the file is untouched.
     """
-    unfinished = path.with_name(path.name + UNFINISHED_SUFFIX)
     packed = path.with_name(path.name + ".gz")
-    status = path.stat()
-    try:
-        length, checksum = _write(path, unfinished, status)
-        if _content(unfinished) != (length, checksum):
-            raise OSError(f"{unfinished} does not hold what was written to it")
-        unfinished.rename(packed)
-    except OSError:
-        with suppress(OSError):
-            unfinished.unlink(missing_ok=True)
-        raise
-    _sync(path.parent)
-    try:
-        path.unlink()
-    except FileNotFoundError:  # deleted meanwhile: it shall not come back in another form
-        packed.unlink()
-        raise
+    with path.open("rb") as source:
+        fcntl.flock(source, fcntl.LOCK_EX)
+        if not path.exists() and packed.exists():
+            return packed  # somebody else was at it
+        unfinished = path.with_name(f"{path.name}.{os.getpid()}{UNFINISHED_SUFFIX}")
+        try:
+            written = _write(source, unfinished)
+            if _content(unfinished) != written:
+                raise OSError(f"{unfinished} does not hold what was written to it")
+            unfinished.rename(packed)
+        except OSError:
+            with suppress(OSError):
+                unfinished.unlink(missing_ok=True)
+            raise
+        _sync(path.parent)
+        try:
+            path.unlink()
+        except FileNotFoundError:  # deleted meanwhile: it shall not come back in another form
+            packed.unlink()
+            raise
     return packed
 
 
-def _write(path: Path, target: Path, status: os.stat_result) -> tuple[int, int]:
+def _write(source: BinaryIO, target: Path) -> tuple[int, int]:
     stream = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
+    status = os.fstat(source.fileno())
     length = checksum = 0
-    with path.open("rb") as source, target.open("wb") as file:
+    with target.open("xb") as file:
         os.fchmod(file.fileno(), status.st_mode & 0o777)
         with suppress(PermissionError):
             os.fchown(file.fileno(), status.st_uid, status.st_gid)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from journal.errors import Unreadable
+from journal.errors import SQLITE_ERRORS, Unreadable
 
 TABLES: dict[str, dict[str, type]] = {
     "segment": {
@@ -90,7 +90,7 @@ def check_tables(connection: sqlite3.Connection, path: Path, name: str = "main")
             "WHERE list.schema = ? ORDER BY list.name, info.cid",
             (name,),
         ).fetchall()
-    except sqlite3.Error as error:
+    except SQLITE_ERRORS as error:
         raise Unreadable(path, str(error)) from None
     for table, expected in TABLES.items():
         found = [column[1:] for column in columns if column[0] == table]

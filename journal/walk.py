@@ -23,7 +23,7 @@ from journal.chain import (
     segment_chain,
     snapshot_chain,
 )
-from journal.errors import ChainBroken, Unreadable
+from journal.errors import SQLITE_ERRORS, ChainBroken, Unreadable
 from journal.records import ActionRecord, Decision, Entry, EventRecord, GapRecord, RunRecord, SnapshotRecord
 from journal.tables import NULLABLE, TABLES
 
@@ -84,7 +84,7 @@ def read_head(connection: sqlite3.Connection, path: Path, before_seq: int | None
                 ("gap", "after_seq + count"),
             )
         )
-    except sqlite3.Error as error:
+    except SQLITE_ERRORS as error:
         raise Unreadable(path, str(error)) from None
     if segment is None:
         raise Unreadable(path, "has no first row")
@@ -107,7 +107,7 @@ def read_begin(connection: sqlite3.Connection, path: Path) -> Head:
         row = connection.execute(
             "SELECT link - 1, previous, last_seq, last_action_id FROM segment ORDER BY link LIMIT 1"
         ).fetchone()
-    except sqlite3.Error as error:
+    except SQLITE_ERRORS as error:
         raise Unreadable(path, str(error)) from None
     if row is None or not isinstance(row[1], bytes) or not all(type(row[n]) is int for n in (0, 2, 3)):
         raise Unreadable(path, "has no first row")
@@ -188,7 +188,7 @@ class _Cursor:
                 return self._read_page()
             finally:
                 self.connection.execute("COMMIT")
-        except (sqlite3.Error, OverflowError) as error:
+        except (*SQLITE_ERRORS, OverflowError) as error:
             raise Unreadable(self.path, f"{error} (after event {self.seq})") from None
         except _WRONG_TYPES:
             raise Unreadable(self.path, f"is damaged after event {self.seq}") from None
