@@ -134,7 +134,7 @@ class Pseudonyms:
 
     def _moved(self, address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
         if isinstance(address, IPv6Address):
-            network = IPv6Address(int(address) >> 64 << 64)
+            network = IPv6Address("fe80::" if address.is_link_local else int(address) >> 64 << 64)
             host = self._hosts[network] = self._hosts.get(network, 0) + 1
             if address.is_link_local:
                 return IPv6Address((0xFE80 << 112) + host)

@@ -25,6 +25,8 @@ from replay.engine import replay
 from tests.unit_core.pair import Pair, ev
 from tests.unit_replay.recording import record
 
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
 SITE = ("192.168.2.", "server19", "server40", "alice", "secret-shop")
 """What the scripted pair's configuration and the events below give away."""
 
@@ -152,11 +154,12 @@ def test_a_word_of_the_protocol_is_no_name_in_text() -> None:
     assert pseudonyms.text("heard active (status active)") == "heard active (status active)"
 
 
+LINK_LOCAL = st.ip_addresses(network="fe80::/10")
+
+
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.ip_addresses(v=4) | st.ip_addresses(v=6), min_size=1, max_size=60, unique=True))
-def test_addresses_keep_family_and_never_collide(
-    addresses: list[ipaddress.IPv4Address | ipaddress.IPv6Address],
-) -> None:
+@given(st.lists(st.ip_addresses(v=4) | st.ip_addresses(v=6) | LINK_LOCAL, min_size=1, max_size=60, unique=True))
+def test_addresses_keep_family_and_never_collide(addresses: list[Address]) -> None:
     pseudonyms = Pseudonyms()
     replaced = [pseudonyms.name("host", str(address)) for address in addresses]
     assert len(set(replaced)) == len(replaced)
