@@ -149,7 +149,7 @@ def test_foreign_and_newer_databases(tmp_path: Path) -> None:
     changed_header(path, "PRAGMA user_version = 3")
     with pytest.raises(Unreadable, match=r"made by a newer hafsm \(schema 3, this one reads up to 2\)"):
         Journal(path)
-    assert (APPLICATION_ID, SCHEMA_VERSION) == (0x6861666A, 1)
+    assert (APPLICATION_ID, SCHEMA_VERSION) == (0x6861666A, 2)
 
 
 def test_truncated_and_overwritten_files(tmp_path: Path) -> None:
