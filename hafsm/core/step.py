@@ -143,6 +143,7 @@ def _started(turn: Turn, event: DaemonStarted) -> None:
         beat_at=event.at,
         peer=state.peer,
         pings=state.pings,
+        journal_trouble=state.journal_trouble,
     )
     turn.state = fresh
     turn.say(f"hafsm {event.version} starts as {state.settings.me}, generation {event.generation}")

@@ -118,3 +118,21 @@ def take_over_ms(daemon: Daemon) -> float:
     dead, started = wall_ns.values()
     assert 0 < dead <= started
     return (started - dead) / 1e6
+
+
+@pytest.mark.parametrize("fault", ["read-only", "hung"])
+def test_a_director_starts_without_its_journal(disk: Disk, tmp_path: Path, fault: str) -> None:
+    """It serves, and says in status and log what it cannot keep."""
+    _, b = pair(tmp_path, disk.mount / "journal")
+    {"read-only": disk.break_, "hung": disk.freeze}[fault]()
+    try:
+        b.start()
+        status = b.waits_until(lambda status: status["holds"] == "all" and status["vips"][0]["here"])
+        complaint = {"read-only": "Read-only file system", "hung": "the disk did not answer within 2 s"}[fault]
+        assert complaint in status["journal"] and f"no journal in this life: {status['journal']}" in b.log
+        disk.thaw()  # the kernel lets no process end that hangs in a write
+        assert b.stop() == 0, b.log
+    finally:
+        disk.thaw()
+        if b.process is not None and b.process.poll() is None:
+            b.power_cut()
