@@ -71,6 +71,9 @@ def _write(source: BinaryIO, target: Path) -> tuple[int, int]:
             length += len(chunk)
             checksum = zlib.crc32(chunk, checksum)
             file.write(stream.compress(chunk))
+            # Little by little: at one go, the journal's own commits would wait behind all of it.
+            file.flush()
+            os.fdatasync(file.fileno())
         file.write(stream.flush())
         file.flush()
         os.utime(file.fileno(), ns=(status.st_atime_ns, status.st_mtime_ns))

@@ -36,7 +36,7 @@ CHECKED_EVERY = 40
 LONG_LIFE = 60
 """Reports: long enough to fill a segment or two."""
 
-AHEAD = 200
+AHEAD = 100
 """Events that wait for the disk at most: a busy director, not a flood."""
 
 
