@@ -19,7 +19,15 @@ from pathlib import Path
 
 from journal import pack
 from journal.batch import Batch
-from journal.database import LOCK_NAME, PAGE_BYTES, open_for_writing, sync_folder, torn_bytes, wal_path
+from journal.database import (
+    LOCK_NAME,
+    PAGE_BYTES,
+    open_for_reading,
+    open_for_writing,
+    sync_folder,
+    torn_bytes,
+    wal_path,
+)
 from journal.errors import JournalError
 from journal.folder import first_seq_of, remove, segment_name, segments, size_of
 from journal.header import SCHEMA_VERSION
@@ -118,13 +126,15 @@ class Store:
             unfinished.unlink()
         paths = segments(self.folder)
         if paths and paths[-1].suffix == PACKED_SUFFIX:
-            raise JournalError(f"{paths[-1]}: is packed, yet it is the newest segment; gunzip it or move it away")
-        if paths:
+            # Somebody removed the one that was written; the journal goes on after this one, in a file of its own.
+            self.path = None
+            self.head = _end_of(paths[-1])
+        elif paths:
             self._use(paths[-1])
         else:
             self.path = None
             self.head = Head(last_action_id=self.head.last_action_id)
-        self._sealed_bytes = sum(map(size_of, paths[:-1]))
+        self._sealed_bytes = sum(size_of(path) for path in paths if path != self.path)
 
     @property
     def connected(self) -> bool:
@@ -340,6 +350,14 @@ class Store:
             remove(path)
             excess -= size
         self._sealed_bytes = sum(map(size_of, segments(self.folder)[:-1]))
+
+
+def _end_of(path: Path) -> Head:
+    connection = open_for_reading(path)
+    try:
+        return read_head(connection, path)
+    finally:
+        connection.close()
 
 
 def _log_bytes(path: Path) -> int:

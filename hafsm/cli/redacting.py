@@ -31,8 +31,8 @@ from journal.records import ActionRecord, Entry, EventRecord, GapRecord, RunReco
 _WORDS = frozenset(
     re.findall(
         r"\w+",
-        "boot_id expected flags hold interface kind label method netmask password protocol scheduler scheduler_flags "
-        "script secret status version",
+        "boot_id expected flags hold interface kind label method netmask protocol scheduler scheduler_flags script "
+        "status version",
     )
 )
 """Fields that hold a word of a protocol, never an address or a name."""

@@ -17,6 +17,9 @@ _COLON_TOKEN = re.compile(r"[0-9A-Za-z_.@-]*:[0-9A-Za-z_.@:-]*")
 """All that may be an IPv6 address or a MAC, with whatever hangs on it: `IPv6addr::2001:db8::1`, `tcp:192.0.2.1:80`."""
 
 _MAC = re.compile(r"(?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}")
+_SECRET = re.compile(r"sha256:[0-9a-f]{8,64}")
+"""What stands in a journal for a key or a password: enough to try guesses on."""
+
 _HEX = re.compile(r"[0-9A-Fa-f:]*")
 _MAIL = r"(?P<mail>[A-Za-z0-9_.+-]+@[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)"
 _V4 = r"(?P<v4>(?<![0-9A-Za-z_.-])[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?![0-9A-Za-z_]|\.[0-9]))"
@@ -79,6 +82,8 @@ class Pseudonyms:
         if _MAC.fullmatch(token):
             number = self._named("mac", token)
             return ":".join(("02", *(f"{int(number[4:]):010x}"[i : i + 2] for i in range(0, 10, 2))))
+        if _SECRET.fullmatch(token):
+            return self._named("secret", token)
         bare = token.rstrip(":.-") if not token.endswith("::") else token
         address = _address(bare) if bare.count(":") >= 2 else None
         if address is not None:

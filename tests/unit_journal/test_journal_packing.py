@@ -129,6 +129,21 @@ def test_a_file_that_was_emptied_of_its_log_but_never_sealed_is_read(tmp_path: P
         assert journal.verify().events == 10
 
 
+def test_a_journal_goes_on_after_a_packed_file(tmp_path: Path) -> None:
+    """Somebody deleted the newest, plain one: what is left is the journal, and is continued."""
+    folder = tmp_path / "j"
+    write_journal(folder, parts=2)
+    pack.pack(segments(folder)[0])
+    segments(folder)[1].unlink()
+    with Watched(folder) as watched:
+        assert watched.position == (10, 10, 1)
+        watched.start()
+        watched.append(3, actions=1)
+        watched.wait_durable()
+        assert watched.troubles == []
+    assert [(found.first_seq, found.last_seq) for found in surveys(folder)] == [(1, 10), (11, 13)]
+
+
 def header_of(path: Path, pages: int) -> bytes:
     header = bytearray(path.read_bytes()[:4096])
     header[28:32] = pages.to_bytes(4, "big")

@@ -137,7 +137,7 @@ def test_the_configuration_loses_its_comments(tmp_path: Path) -> None:
         ("52:54:00:12:34:56", "02:00:00:00:00:01"),
         ("director-a and director-ab, Director-A.", "node-1 and director-ab, node-1."),
         ("director-a.acme.example", "host-1.example"),
-        ("sha256:0a1b2c", "sha256:0a1b2c"),
+        ("1 sha1 sha256:55f7d7be51e1", "1 sha1 secret-1"),
     ],
 )
 def test_what_is_replaced_in_text(text: str, expected: str) -> None:
