@@ -14,13 +14,15 @@ from typing import Any, NamedTuple, get_args
 
 import msgspec
 
+from hafsm.core import flags
 from hafsm.core.actions import Action
 from hafsm.core.events import Event
 from hafsm.core.state import State
 from hafsm.errors import HafsmError
 
-VERSION = 1
-"""Of every kind today. A kind whose fields change gets the next number and an upcaster from the last."""
+_VERSIONS: dict[str, int] = {}
+"""Kind → version of its payload now; 1 where it is not named. A field that is added with a default needs no new
+version; any other change takes the next number and an upcaster from the last."""
 
 
 class Record(NamedTuple):
@@ -44,10 +46,17 @@ _ACTIONS: dict[str, type[Any]] = {_snake(cls.__name__): cls for cls in get_args(
 _KINDS: dict[type[Any], str] = {cls: kind for table in (_EVENTS, _ACTIONS) for kind, cls in table.items()}
 _DECODERS = {cls: msgspec.json.Decoder(cls) for cls in _KINDS}
 _STATE = msgspec.json.Decoder(State)
+_STATE_VERSION = re.compile(r'\{"v":([0-9]{1,9}),')
 _encode = msgspec.json.Encoder().encode
 
 _UPCASTERS: dict[tuple[str, int], Callable[[str], str]] = {}
-"""(kind, version) → the payload in the next version."""
+"""(kind, version) → the payload in the next version. Written once, when the version is raised; never changed after."""
+
+SNAPSHOT = "snapshot"
+"""The kind of a state, which has versions and upcasters as events and actions have. Its text names the version in a
+first field `"v"` when it is not 1."""
+
+_DAMAGED = (msgspec.MsgspecError, RecursionError, UnicodeError)
 
 
 def kind_of(value: Event | Action) -> str:
@@ -57,12 +66,14 @@ def kind_of(value: Event | Action) -> str:
 
 def encode_event(event: Event) -> Record:
     """The record of an event, without its time."""
-    return Record(_KINDS[type(event)], VERSION, _without_last(_encode(event)))
+    kind = _KINDS[type(event)]
+    return Record(kind, _VERSIONS.get(kind, 1), _without_last(_encode(event)))
 
 
 def encode_action(action: Action) -> Record:
     """The record of an action, without its id."""
-    return Record(_KINDS[type(action)], VERSION, _without_last(_encode(action)))
+    kind = _KINDS[type(action)]
+    return Record(kind, _VERSIONS.get(kind, 1), _without_last(_encode(action)))
 
 
 def decode_event(kind: str, version: int, payload: str, at: int) -> Event:
@@ -87,31 +98,50 @@ def _decode(table: dict[str, type[Any]], kind: str, version: int, payload: str, 
     cls = table.get(kind)
     if cls is None:
         raise UnknownRecord(f"kind {kind!r} is not known here: the journal was written by a newer hafsm")
-    while version < VERSION:
-        upcast = _UPCASTERS.get((kind, version))
-        if upcast is None:
-            raise UnknownRecord(f"{kind} version {version} cannot be read any more")
-        payload, version = upcast(payload), version + 1
-    if version > VERSION:
-        raise UnknownRecord(f"{kind} version {version} is newer than this hafsm, which reads up to {VERSION}")
+    payload = _upcast(kind, version, payload)
     separator = "" if payload == "{}" else ","
     try:
         return _DECODERS[cls].decode(f'{payload[:-1]}{separator}"{last}":{value}}}')
-    except msgspec.MsgspecError as error:
+    except _DAMAGED as error:
         raise UnknownRecord(f"{kind}: {error}") from error
+
+
+def _upcast(kind: str, version: int, payload: str) -> str:
+    newest = _VERSIONS.get(kind, 1)
+    if version > newest:
+        raise UnknownRecord(f"{kind} version {version} is newer than this hafsm, which reads up to {newest}")
+    while version < newest:
+        upcast = _UPCASTERS.get((kind, version))
+        if upcast is None:
+            raise UnknownRecord(f"{kind} version {version} cannot be read any more")
+        try:
+            payload, version = upcast(payload), version + 1
+        except (ValueError, KeyError, TypeError, *_DAMAGED) as error:
+            raise UnknownRecord(f"{kind} version {version}: {error}") from error
+    return payload
 
 
 def encode_state(state: State) -> str:
     """The whole state as JSON; equal states give equal text on every machine."""
-    return _encode(state).decode()
+    text = _encode(state).decode()
+    version = _VERSIONS.get(SNAPSHOT, 1)
+    return text if version == 1 else f'{{"v":{version},{text[1:]}'
 
 
 def decode_state(text: str) -> State:
-    """Raises `UnknownRecord`."""
+    """Raises `UnknownRecord`: also for a state whose behaviour flags this hafsm does not know (law L8)."""
+    found = _STATE_VERSION.match(text)
     try:
-        return _STATE.decode(text)
-    except msgspec.MsgspecError as error:
+        state = _STATE.decode(_upcast(SNAPSHOT, int(found[1]) if found else 1, text))
+    except _DAMAGED as error:
         raise UnknownRecord(f"snapshot: {error}") from error
+    unknown = [flag for flag in state.settings.flags if flag not in flags.KNOWN]
+    if unknown:
+        raise UnknownRecord(
+            f"snapshot: recorded with behaviour {', '.join(unknown)}, which is not known here: "
+            "the journal was written by a newer hafsm"
+        )
+    return state
 
 
 def digest_state(state: State) -> str:

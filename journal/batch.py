@@ -17,10 +17,10 @@ from journal.chain import (
     snapshot_chain,
 )
 from journal.records import ActionRecord, Decision, Entry, EventRecord, GapRecord, RunRecord, SnapshotRecord
-from journal.schema import TABLES
+from journal.tables import TABLES
 from journal.walk import Head, Row
 
-_STATEMENT_ROWS = (64, 16, 4, 1)
+_STATEMENT_ROWS = (64, 32, 16, 8, 4, 2, 1)
 """Rows in one statement. Each statement gives up the interpreter's lock once; with a busy main thread, getting it back
 takes up to 5 ms (`sys.getswitchinterval`): 20 single inserts took 85 ms, in one statement 21 ms."""
 
@@ -34,8 +34,10 @@ class Batch:
         self.head = head
         """Where the journal ends when this batch is committed."""
         self.row_count = 0
-        self.has_gap = False
-        self._rows: dict[str, list[Row]] = {}
+        self.gaps: list[GapRecord] = []
+        self._events: list[Row] = []
+        self._actions: list[Row] = []
+        self._rows: dict[str, list[Row]] = {"event": self._events, "action": self._actions}
 
     def begin_segment(self) -> None:
         """Add the first row of a file."""
@@ -49,6 +51,8 @@ class Batch:
         A text that is not Unicode is kept with its odd parts escaped: it may come from a file name or a script.
         """
         match entry:
+            case (event, actions):
+                self._add_whole(event, actions)
             case RunRecord():
                 entry = RunRecord._make(map(_printable, entry))
                 self._append("run", entry, run_chain(self.head.chain, self.head.link + 1, entry))
@@ -58,18 +62,19 @@ class Batch:
                 self._append("snapshot", entry, snapshot_chain(self.head.chain, self.head.link + 1, entry))
             case GapRecord():
                 entry = GapRecord._make(map(_printable, entry))
-                self.has_gap = True
+                self.gaps.append(entry)
                 self._append("gap", entry, gap_chain(self.head.chain, self.head.link + 1, entry))
                 last_seq = max(self.head.last_seq, entry.after_seq + entry.count)
                 self.head = self.head._replace(last_seq=last_seq)
-            case (event, actions):
-                try:
-                    self._add_decision(event, actions)
-                except UnicodeEncodeError:
-                    self.add(_printable_decision(event, actions))
-                # Whatever is wrong with it is a bug of the caller; it costs this record, not those after it.
-                except Exception as error:
-                    self.add(_lost(event, error))
+
+    def _add_whole(self, event: EventRecord, actions: Sequence[ActionRecord]) -> None:
+        try:
+            self._add_decision(event, actions)
+        except UnicodeEncodeError:
+            self.add(_printable_decision(event, actions))
+        # Whatever is wrong with it is a bug of the caller; it costs this record, not those after it.
+        except Exception as error:
+            self.add(_lost(event, error))
 
     def insert(self, connection: sqlite3.Connection) -> None:
         """Write everything in one transaction; nothing is written on an error.
@@ -102,9 +107,8 @@ class Batch:
             chain = action_chain(chain, link, action)
             last_action_id = action.id
             action_rows.append((*action, link, chain))
-        self._rows.setdefault("event", []).append(event_row)
-        if action_rows:
-            self._rows.setdefault("action", []).extend(action_rows)
+        self._events.append(event_row)
+        self._actions += action_rows
         self.row_count += 1 + len(action_rows)
         self.head = Head(link, chain, seq, last_action_id, last_run)
 

@@ -1,31 +1,33 @@
 """Opening a segment: SQLite connections for reading and for writing, and the checks before either.
 
 A segment that is being written is in WAL mode; a sealed or exported one is in rollback mode, so that it opens anywhere.
+A packed one is a sealed one in gzip; it is read from memory, and nothing is ever unpacked onto a disk.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import quote
 
-from journal.errors import Unreadable
-
-APPLICATION_ID = 0x6861666A
-"""`hafj` in ASCII; SQLite keeps it in the file's header."""
-
-SCHEMA_VERSION = 1
-"""`PRAGMA user_version`. Raise it with every change of tables or of the chain's encoding."""
+from journal.errors import SQLITE_ERRORS, Unreadable
+from journal.header import HEADER_BYTES, expected_bytes
+from journal.packed import PACKED_SUFFIX, is_packed, unpacked
+from journal.tables import check_tables
 
 PAGE_BYTES = 4096
 """SQLite's page: what one small commit writes at least."""
 
+T = TypeVar("T")
+
 LOCK_NAME = "lock"
 """File in a journal's folder that its writer holds locked."""
 
-_HEADER_BYTES = 100
-_MAGIC = b"SQLite format 3\0"
+_LOG_HEADER_BYTES = 32
+_FRAME_HEADER_BYTES = 24
 _BUSY_TIMEOUT_S = 0.25
 """Somebody's `sqlite3` shell may hold a lock; the writer retries by its own schedule."""
 
@@ -48,36 +50,21 @@ def _log_bytes(path: Path) -> int:
 
 
 def check_header(path: Path) -> bytes:
-    """Tell a segment from any other file without opening it as a database.
+    """Tell a plain segment from any other file without opening it as a database.
 
     Returns:
         The file's first 100 bytes.
 
     Raises:
-        Unreadable: missing, empty, truncated, not SQLite, not a journal, or made by a newer version.
+        Unreadable: missing, empty, truncated, packed, not SQLite, not a journal, or made by a newer version.
     """
     try:
         with path.open("rb") as file:
-            header = file.read(_HEADER_BYTES)
+            header = file.read(HEADER_BYTES)
             size = os.fstat(file.fileno()).st_size
     except OSError as error:
         raise Unreadable(path, error.strerror or str(error)) from None
-    if not header:
-        raise Unreadable(path, "is empty")
-    if not header.startswith(_MAGIC[: len(header)]):
-        raise Unreadable(path, "is not an SQLite database")
-    if len(header) < _HEADER_BYTES:
-        raise Unreadable(path, f"is truncated: {size} bytes")
-    application = int.from_bytes(header[68:72], "big")
-    version = int.from_bytes(header[60:64], "big")
-    if application != APPLICATION_ID:
-        raise Unreadable(path, f"is an SQLite database but not a journal (application id {application:#010x})")
-    if version > SCHEMA_VERSION:
-        newest = SCHEMA_VERSION
-        raise Unreadable(path, f"was made by a newer hafsm (schema {version}, this one reads up to {newest})")
-    page_size = int.from_bytes(header[16:18], "big")
-    pages = int.from_bytes(header[28:32], "big")
-    expected = pages * (65536 if page_size == 1 else page_size)
+    expected = expected_bytes(path, header, size)
     # With a log, the missing pages may stand there: a checkpoint writes the first page before it grows the file.
     if size < expected and not _log_bytes(path):
         raise Unreadable(path, f"is truncated: {size} bytes of {expected}")
@@ -115,19 +102,73 @@ def reading_uri(path: Path) -> str:
         raise Unreadable(
             path, f"cannot be read with its log {wal_path(path).name} here ({error}): copy both to a writable folder"
         ) from None
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         raise Unreadable(path, str(error)) from None
     return uri
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
-    """A connection that cannot write; raises `Unreadable`."""
+    """A connection that cannot write, to a plain or a packed segment.
+
+    Raises:
+        Unreadable: no segment, damaged, or its tables are not those of a journal.
+    """
+    connection = _whichever_form(path, _open)
     try:
+        check_tables(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def attach(connection: sqlite3.Connection, path: Path, name: str) -> None:
+    """Make a plain or packed segment readable as schema `name`, for copying out of it; raises `Unreadable`."""
+
+    def attached(path: Path) -> None:
+        if is_packed(path):
+            connection.execute(f"ATTACH ':memory:' AS {name}")
+            _deserialize(connection, path, name)
+        else:
+            connection.execute(f"ATTACH ? AS {name}", (reading_uri(path),))
+
+    _whichever_form(path, attached)
+    check_tables(connection, path, name)
+
+
+def _whichever_form(path: Path, opened: Callable[[Path], T]) -> T:
+    """Open a path or, as a segment may be packed between finding and opening it, its packed form."""
+    packed = path.with_name(path.name + PACKED_SUFFIX)
+    try:
+        try:
+            return opened(path)
+        except Unreadable:
+            if path.exists() or not packed.exists():
+                raise
+            return opened(packed)
+    except SQLITE_ERRORS as error:
+        raise Unreadable(path, str(error)) from None
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    if not is_packed(path):
         return sqlite3.connect(
             reading_uri(path), uri=True, isolation_level=None, timeout=_BUSY_TIMEOUT_S, check_same_thread=False
         )
-    except sqlite3.Error as error:
-        raise Unreadable(path, str(error)) from None
+    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    try:
+        _deserialize(connection, path, "main")
+        connection.execute("PRAGMA query_only = on")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _deserialize(connection: sqlite3.Connection, path: Path, name: str) -> None:
+    if not hasattr(connection, "deserialize"):
+        raise Unreadable(path, "is packed, and this Python's SQLite cannot read from memory: unpack it with gunzip")
+    connection.deserialize(unpacked(path), name=name)
 
 
 def open_for_writing(path: Path) -> sqlite3.Connection:
@@ -159,3 +200,25 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def torn_bytes(path: Path) -> int:
+    """How much of a commit that was cut off stands at the end of a segment's log; SQLite ignores it, rightly.
+
+    Frames of the log's present round carry the salt of its header; a frame that ends a commit names the size of the
+    database (https://sqlite.org/fileformat2.html#walformat). Checksums are not looked at.
+    """
+    frame_bytes = _FRAME_HEADER_BYTES + PAGE_BYTES
+    torn = 0
+    try:
+        with wal_path(path).open("rb") as file:
+            salt = file.read(_LOG_HEADER_BYTES)[16:24]
+            while head := file.read(_FRAME_HEADER_BYTES):
+                if head[8:16] != salt[: len(head[8:16])] or len(head) < 16:
+                    break
+                torn += len(head) + len(file.read(PAGE_BYTES))
+                if int.from_bytes(head[4:8], "big") and torn % frame_bytes == 0:
+                    torn = 0
+    except OSError:
+        return 0
+    return torn

@@ -9,6 +9,7 @@ A disk that fails while the writer runs is not an exception: it is reported thro
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 
@@ -40,3 +41,7 @@ class ChainBroken(JournalError):
 
     def __str__(self) -> str:
         return f"{self.path}: {self.row} {self.detail}"
+
+
+SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
+"""What reading a damaged file raises: Python decodes SQLite's own message, which may quote the damage."""

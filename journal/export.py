@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from journal.database import open_for_reading, reading_uri, sync_folder
-from journal.errors import JournalError, Unreadable
+from journal.batch import Batch
+from journal.chain import ORIGIN
+from journal.database import attach, open_for_reading, sync_folder
+from journal.errors import SQLITE_ERRORS, JournalError, Unreadable
 from journal.folder import first_seq_of, segments
 from journal.reader import Counts, Journal
-from journal.schema import TABLES, create_database
-from journal.walk import read_head
+from journal.records import Entry
+from journal.schema import create_database
+from journal.tables import TABLES
+from journal.walk import Head, read_begin, read_head, walk
+
+Rewrite = Callable[[Callable[[], Iterator[Entry]]], Iterator[Entry]]
+"""Changes what records hold, not their numbers: leaves out what others shall not see. It may read more than once."""
+
+_REWRITTEN_ROWS = 2000
+"""Rows of a rewritten export in one transaction."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,12 +40,20 @@ class ExportResult:
     size_bytes: int
 
 
-def export(folder: Path, target: Path, first_seq: int | None = None, overwrite: bool = False) -> ExportResult:
-    """Copy whole segments into one file, rows and chain unchanged; the writer may be running.
+def export(
+    source: Path,
+    target: Path,
+    first_seq: int | None = None,
+    overwrite: bool = False,
+    rewrite: Rewrite | None = None,
+) -> ExportResult:
+    """Copy whole segments into one file; the writer may be running.
 
-    The file is verified before it gets its name, so what is at `target` is complete, or was there before.
+    Rows and chain are copied unchanged, or with `rewrite` verified, rewritten and chained anew. The file is verified
+    before it gets its name, so what is at `target` is complete, or was there before.
 
     Args:
+        source: a journal's folder, or one file.
         first_seq: begin with the segment that holds this event; default: the oldest after which nothing is missing.
 
     Raises:
@@ -43,23 +62,27 @@ def export(folder: Path, target: Path, first_seq: int | None = None, overwrite: 
     """
     if target.exists() and not overwrite:
         raise JournalError(f"{target} exists")
-    paths = _chosen(folder, first_seq)
+    paths = _chosen(source, first_seq) if source.is_dir() or not source.exists() else [source]
     unfinished = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        _copy(paths, unfinished)
+        if rewrite is None:
+            _copy(paths, unfinished)
+        else:
+            _rewritten(paths, unfinished, rewrite)
         with Journal(unfinished) as journal:
             counts = journal.verify()
             last_seq = journal.last()
+        begins = _begins(unfinished)
         unfinished.replace(target)
         sync_folder(target.parent)
-    except (OSError, sqlite3.Error) as error:
+    except (OSError, *SQLITE_ERRORS) as error:
         raise JournalError(f"{target}: {error}") from error
     finally:
         with suppress(OSError):
             unfinished.unlink(missing_ok=True)
     return ExportResult(
         path=target,
-        first_seq=first_seq_of(paths[0]),
+        first_seq=begins.last_seq + 1,
         last_seq=last_seq,
         segments=len(paths),
         counts=counts,
@@ -75,7 +98,7 @@ def _chosen(folder: Path, first_seq: int | None) -> list[Path]:
     chosen: list[Path] = []
     needed_chain: bytes | None = None
     for path in reversed(paths):
-        previous, last_chain = _ends(path)
+        previous, last_chain = _begins(path).chain, _ends(path)
         if needed_chain is not None and last_chain != needed_chain:
             break
         chosen.insert(0, path)
@@ -90,17 +113,22 @@ def _chosen(folder: Path, first_seq: int | None) -> list[Path]:
     raise JournalError(f"event {first_seq} cannot be exported: records right before event {oldest} are missing")
 
 
-def _ends(path: Path) -> tuple[bytes, bytes]:
-    """The chain before a segment's first row, and that of its last."""
+def _begins(path: Path) -> Head:
+    """Where the journal stood before a file's first row."""
     connection = open_for_reading(path)
     try:
-        row = connection.execute("SELECT previous FROM segment ORDER BY link LIMIT 1").fetchone()
-        head = read_head(connection, path)
-    except sqlite3.Error as error:
-        raise Unreadable(path, str(error)) from None
+        return read_begin(connection, path)
     finally:
         connection.close()
-    return row[0], head.chain
+
+
+def _ends(path: Path) -> bytes:
+    """The chain of a file's last row."""
+    connection = open_for_reading(path)
+    try:
+        return read_head(connection, path).chain
+    finally:
+        connection.close()
 
 
 def _copy(paths: list[Path], target: Path) -> None:
@@ -108,15 +136,49 @@ def _copy(paths: list[Path], target: Path) -> None:
     connection = create_database(target)
     try:
         for path in paths:
-            try:
-                connection.execute("ATTACH ? AS source", (reading_uri(path),))
-            except sqlite3.Error as error:
-                raise Unreadable(path, str(error)) from None
+            attach(connection, path, "source")
             # One transaction: a live segment is copied as it stands at one moment.
             connection.execute("BEGIN")
-            for table in TABLES:
-                connection.execute(f"INSERT INTO main.{table} SELECT * FROM source.{table}")
+            try:
+                for table in TABLES:
+                    connection.execute(f"INSERT INTO main.{table} SELECT * FROM source.{table}")
+            except SQLITE_ERRORS as error:
+                raise _blame(connection, path, error) from None
             connection.execute("COMMIT")
             connection.execute("DETACH source")
     finally:
         connection.close()
+
+
+def _blame(connection: sqlite3.Connection, path: Path, error: Exception) -> Exception:
+    """Whether the source cannot be read or the target cannot be written."""
+    try:
+        (found,) = connection.execute("PRAGMA source.integrity_check(1)").fetchone()
+    except SQLITE_ERRORS as damage:
+        found = str(damage)
+    return error if found == "ok" else Unreadable(path, f"{error}: {' '.join(found.split())}")
+
+
+def _rewritten(paths: list[Path], target: Path, rewrite: Rewrite) -> None:
+    target.unlink(missing_ok=True)
+    connection = create_database(target)
+    try:
+        batch = Batch(_begins(paths[0])._replace(chain=ORIGIN))
+        batch.begin_segment()
+        for entry in rewrite(lambda: _entries(paths)):
+            batch.add(entry)
+            if batch.row_count >= _REWRITTEN_ROWS:
+                batch.insert(connection)
+                batch = Batch(batch.head)
+        batch.insert(connection)
+    finally:
+        connection.close()
+
+
+def _entries(paths: list[Path]) -> Iterator[Entry]:
+    for path in paths:
+        connection = open_for_reading(path)
+        try:
+            yield from walk(connection, path)
+        finally:
+            connection.close()

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
-from journal.database import open_for_reading
+from journal.database import open_for_reading, shm_path, wal_path
 from journal.errors import JournalError, Unreadable
+from journal.packed import PACKED_SUFFIX
 from journal.records import Decision, Position
 from journal.walk import read_head, walk_decisions
 
-_SEGMENT_NAME = re.compile(r"journal-(\d{12,})\.db")
+_SEGMENT_NAME = re.compile(r"journal-(\d{12,})\.db(\.gz)?")
 
 
 def segment_name(first_seq: int) -> str:
@@ -20,7 +22,7 @@ def segment_name(first_seq: int) -> str:
 
 
 def first_seq_of(path: Path) -> int:
-    """The number in a segment's name: that of its first event, whether or not it was written yet."""
+    """The number in a segment's name: that of its first event, whether or not it was written yet; packed or not."""
     match = _SEGMENT_NAME.fullmatch(path.name)
     if match is None:
         raise JournalError(f"{path}: is not named like a segment (journal-<number>.db)")
@@ -28,7 +30,7 @@ def first_seq_of(path: Path) -> int:
 
 
 def segments(folder: Path) -> list[Path]:
-    """The segments of a folder, oldest first; other files are not looked at.
+    """The segments of a folder, plain or packed, oldest first; other files are not looked at.
 
     Raises:
         JournalError: the folder cannot be read.
@@ -37,7 +39,30 @@ def segments(folder: Path) -> list[Path]:
         found = [path for path in folder.iterdir() if _SEGMENT_NAME.fullmatch(path.name)]
     except OSError as error:
         raise JournalError(f"journal folder {folder}: {error.strerror}") from None
-    return sorted(found, key=first_seq_of)
+    # Of one that is there in both forms (its packing was cut off) the plain one counts.
+    both = {first_seq_of(path): path for path in sorted(found, key=lambda path: path.suffix == PACKED_SUFFIX)[::-1]}
+    return [both[seq] for seq in sorted(both)]
+
+
+def size_of(path: Path) -> int:
+    """Bytes on disk of a segment and its log; 0 when it is gone."""
+    size = 0
+    for part in (path, wal_path(path)):
+        with suppress(OSError):
+            size += part.stat().st_size
+    return size
+
+
+def remove(path: Path) -> None:
+    """Delete a segment with everything beside it.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    plain = path.with_name(path.name.removesuffix(PACKED_SUFFIX))
+    # The plain form first: a packer at work then notices at its end, and takes the packed form back.
+    for part in (plain, wal_path(plain), shm_path(plain), plain.with_name(plain.name + PACKED_SUFFIX)):
+        part.unlink(missing_ok=True)
 
 
 def latest(folder: Path) -> Position:
@@ -68,12 +93,14 @@ def read_after(folder: Path, seq: int, limit: int) -> list[Decision]:
     paths = segments(folder)
     newer = [path for path in paths if first_seq_of(path) > seq]
     older = paths[: len(paths) - len(newer)]
+    if newer and first_seq_of(newer[0]) == seq + 1:
+        older = []
     decisions: list[Decision] = []
     for path in older[-1:] + newer:
         try:
             connection = open_for_reading(path)
         except Unreadable:
-            if path.exists():
+            if size_of(path):
                 raise
             continue  # retention was faster
         try:

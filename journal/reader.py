@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
 from journal.database import open_for_reading
-from journal.errors import Unreadable
+from journal.errors import SQLITE_ERRORS, Unreadable
 from journal.records import ActionRecord, Decision, Entry, EventRecord, GapRecord, RunRecord, SnapshotRecord
 from journal.walk import Row, read_head, walk, walk_decisions
 
@@ -160,16 +159,18 @@ class Journal:
         while True:
             try:
                 rows = self._connection.execute(f"{query} LIMIT {_PAGE_ROWS}", (after,)).fetchall()
-            except sqlite3.Error as error:
+            except SQLITE_ERRORS as error:
                 raise Unreadable(self.path, str(error)) from None
             yield from rows
             if len(rows) < _PAGE_ROWS:
                 return
+            if rows[-1][0] <= after:
+                raise Unreadable(self.path, f"is damaged: its rows go in a circle after {after}")
             after = rows[-1][0]
 
     def _one(self, query: str, parameter: int) -> Row | None:
         try:
             row: Row | None = self._connection.execute(query, (parameter,)).fetchone()
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             raise Unreadable(self.path, str(error)) from None
         return row

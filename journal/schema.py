@@ -11,78 +11,21 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
-from journal.database import APPLICATION_ID, PAGE_BYTES, SCHEMA_VERSION
-
-TABLES: dict[str, dict[str, type]] = {
-    "segment": {
-        "link": int,
-        "last_seq": int,
-        "last_action_id": int,
-        "previous": bytes,
-        "chain": bytes,
-    },
-    "run": {
-        "link": int,
-        "run": int,
-        "first_seq": int,
-        "started_wall_ns": int,
-        "node": str,
-        "boot_id": str,
-        "code_version": str,
-        "configuration": str,
-        "config_digest": str,
-        "flags": str,
-        "chain": bytes,
-    },
-    "snapshot": {
-        "link": int,
-        "seq": int,
-        "at_wall_ns": int,
-        "state": str,
-        "digest": str,
-        "chain": bytes,
-    },
-    "gap": {
-        "link": int,
-        "after_seq": int,
-        "count": int,
-        "from_wall_ns": int,
-        "to_wall_ns": int,
-        "cause": str,
-        "chain": bytes,
-    },
-    "event": {
-        "seq": int,
-        "at_mono_ns": int,
-        "at_wall_ns": int,
-        "kind": str,
-        "version": int,
-        "payload": str,
-        "action_id": int,
-        "outcome": str,
-        "reason": str,
-        "link": int,
-        "chain": bytes,
-    },
-    "action": {
-        "id": int,
-        "cause": int,
-        "kind": str,
-        "version": int,
-        "payload": str,
-        "link": int,
-        "chain": bytes,
-    },
-}
-"""Table, column, type. The first column is the primary key; the order of columns is that of the records."""
-
-_NULLABLE = {"action_id", "outcome"}
+from journal.database import PAGE_BYTES
+from journal.header import APPLICATION_ID, SCHEMA_VERSION
+from journal.tables import NULLABLE, TABLES
 
 
 def _wall(column: str) -> str:
     seconds = f"strftime('%Y-%m-%d %H:%M:%S', {column} / 1000000000, 'unixepoch')"
     return f"{seconds} || printf('.%06dZ', {column} / 1000 % 1000000)"
 
+
+_TARGET = (
+    "iif(instr(json_extract(target.value, '$.address'), ':'), '[' || json_extract(target.value, '$.address') || ']', "
+    "json_extract(target.value, '$.address')) || ':' || json_extract(target.value, '$.port')"
+)
+"""As `CheckSpec` writes itself."""
 
 VIEWS = {
     "event_view": f"""
@@ -96,15 +39,49 @@ VIEWS = {
         FROM action
         JOIN event AS cause ON cause.seq = action.cause
         LEFT JOIN event AS result ON result.action_id = action.id""",
+    "check_plan": """
+        SELECT cause AS seq, json_extract(payload, '$.plan') AS plan, json_extract(payload, '$.checks') AS checks
+        FROM action
+        WHERE kind = 'set_checks'
+        UNION ALL
+        SELECT seq, json_extract(state, '$.checks_plan'), json_extract(state, '$.checks')
+        FROM snapshot""",
     "check_result": f"""
-        SELECT event.seq, {_wall("event.at_wall_ns")} AS wall,
-            json_extract(event.payload, '$.plan') AS plan,
-            json_extract(result.value, '$.check') AS "check",
+        WITH plans AS MATERIALIZED (SELECT seq, plan, checks FROM check_plan),
+        targets AS MATERIALIZED (
+            SELECT plans.seq, target.key AS "index",
+                json_extract(target.value, '$.kind') || ' ' || {_TARGET} AS target
+            FROM plans, json_each(plans.checks) AS target
+        ),
+        batches AS (
+            SELECT seq, at_wall_ns, payload, json_extract(payload, '$.plan') AS plan
+            FROM event
+            WHERE kind = 'checks_reported'
+        )
+        SELECT batches.seq, {_wall("batches.at_wall_ns")} AS wall, batches.plan,
+            json_extract(result.value, '$.check') AS "index",
+            targets.target,
             json_extract(result.value, '$.ok') AS ok,
             coalesce(json_extract(result.value, '$.detail'), '') AS detail,
             coalesce(json_extract(result.value, '$.duration_us'), 0) AS duration_us
-        FROM event, json_each(event.payload, '$.results') AS result
-        WHERE event.kind = 'checks_reported'""",
+        FROM batches, json_each(batches.payload, '$.results') AS result
+        LEFT JOIN targets
+            ON targets."index" = json_extract(result.value, '$.check')
+            AND targets.seq = (
+                SELECT max(plans.seq) FROM plans WHERE plans.plan = batches.plan AND plans.seq <= batches.seq
+            )""",
+    "run_view": f"""
+        SELECT run, {_wall("min(started_wall_ns)")} AS started, min(first_seq) AS first_seq, node, code_version,
+            boot_id, config_digest, flags, configuration
+        FROM run
+        GROUP BY run""",
+    "gap_view": f"""
+        SELECT after_seq + 1 AS first_seq, after_seq + count AS last_seq, count,
+            {_wall("from_wall_ns")} AS "from", {_wall("to_wall_ns")} AS "to", cause
+        FROM gap""",
+    "snapshot_view": f"""
+        SELECT seq, {_wall("at_wall_ns")} AS wall, digest, length(state) AS state_chars, state
+        FROM snapshot""",
 }
 
 
@@ -127,7 +104,7 @@ def create_database(path: Path) -> sqlite3.Connection:
         database = Database(connection, execute_plugins=False)
         for name, columns in TABLES.items():
             key = next(iter(columns))
-            required = set(columns) - _NULLABLE - {key}
+            required = set(columns) - NULLABLE - {key}
             database.table(name, strict=True).create(columns, pk=key, not_null=required)
             for verb in ("UPDATE", "DELETE"):
                 connection.execute(

@@ -6,18 +6,33 @@ Everything here blocks on the disk and belongs to the writer's thread.
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import sqlite3
+import subprocess
+import sys
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from errno import ENOENT
 from pathlib import Path
 
+from journal import pack
 from journal.batch import Batch
-from journal.database import LOCK_NAME, PAGE_BYTES, open_for_writing, shm_path, sync_folder, wal_path
+from journal.database import (
+    LOCK_NAME,
+    PAGE_BYTES,
+    open_for_reading,
+    open_for_writing,
+    sync_folder,
+    torn_bytes,
+    wal_path,
+)
 from journal.errors import JournalError
-from journal.folder import first_seq_of, segment_name, segments
-from journal.records import Entry, Position, RunRecord, SnapshotRecord
+from journal.folder import first_seq_of, remove, segment_name, segments, size_of
+from journal.header import SCHEMA_VERSION
+from journal.packed import PACKED_SUFFIX, UNPACKED_MAX_BYTES
+from journal.records import Entry, GapRecord, Position, RunRecord, SnapshotRecord
 from journal.schema import create_database
 from journal.walk import Head, read_head, walk
 
@@ -35,21 +50,44 @@ _PAGES_PER_COMMIT = 6
 _ROWS_PER_PAGE = 12
 """Rows of some 300 bytes in a page of 4096, to estimate the length of the log."""
 
+_MEASURE_PAGES = 64
+"""How much is written between two looks at the file's size: the look costs as much as writing ten events."""
+
+_log = logging.getLogger(__name__)
+
 
 class Store:
     """The files of one journal, held under an exclusive lock from `open` to `close`."""
 
-    def __init__(self, folder: Path, segment_bytes: int, total_bytes: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        segment_bytes: int,
+        total_bytes: int,
+        segment_age_s: float = float("inf"),
+        packs: bool = False,
+    ) -> None:
         self.folder = folder
         self.head = Head()
         self.path: Path | None = None
         """The segment in use; None before the first one."""
         self._segment_bytes = segment_bytes
         self._total_bytes = total_bytes
+        self._segment_age_s = segment_age_s
+        self._packs = packs
+        self._packing: tuple[subprocess.Popen[bytes], Path] | None = None
+        self._unpackable: set[Path] = set()
+        """Segments whose packing failed in this life; tried again in the next."""
+        self._first_seq = 0
+        self._old_schema = False
+        self._ends_at_s = 0.0
+        """`time.monotonic` at which the segment in use has its age."""
         self._connection: sqlite3.Connection | None = None
         self._identity = (0, 0)
         self._lock: int | None = None
         self._log_pages = 0
+        self._measure_pages = min(_MEASURE_PAGES, segment_bytes // PAGE_BYTES // 16)
+        self._unmeasured_pages = 0
         self._bytes = 0
         self._sealed_bytes = 0
 
@@ -62,6 +100,9 @@ class Store:
         try:
             self.folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
             self._take_lock()
+            for unfinished in self.folder.glob("journal-*" + pack.UNFINISHED_SUFFIX):
+                unfinished.unlink()
+            self._tell_torn()
             self.reopen()
             self._seal_leftovers()
             self._check_tail()
@@ -84,12 +125,16 @@ class Store:
         for unfinished in self.folder.glob("journal-*.db.tmp*"):
             unfinished.unlink()
         paths = segments(self.folder)
-        if paths:
+        if paths and paths[-1].suffix == PACKED_SUFFIX:
+            # Somebody removed the one that was written; the journal goes on after this one, in a file of its own.
+            self.path = None
+            self.head = _end_of(paths[-1])
+        elif paths:
             self._use(paths[-1])
         else:
             self.path = None
             self.head = Head(last_action_id=self.head.last_action_id)
-        self._sealed_bytes = sum(_size(path) for path in paths[:-1])
+        self._sealed_bytes = sum(size_of(path) for path in paths if path != self.path)
 
     @property
     def connected(self) -> bool:
@@ -98,19 +143,19 @@ class Store:
 
     @property
     def full(self) -> bool:
-        """The segment in use has reached its size and holds at least one event."""
-        if self.path is None or self.head.last_seq < first_seq_of(self.path):
+        """The segment in use has reached its size or age, or has an older schema, and holds at least one event."""
+        if self.path is None or self.head.last_seq < self._first_seq:
             return False
-        return self._bytes > self._segment_bytes
+        return self._bytes > self._segment_bytes or self._old_schema or time.monotonic() > self._ends_at_s
 
-    def write(self, entries: Sequence[Entry]) -> bool:
+    def write(self, entries: Sequence[Entry]) -> list[GapRecord]:
         """Append in one transaction; on disk when this returns. On an error nothing was appended.
 
         An entry that cannot be stored (a number too large, a number that does not grow) is replaced by a gap: that is
         a bug of the caller and must not stop the records after it.
 
         Returns:
-            True when a gap is among what was written.
+            The gaps among what was written.
 
         Raises:
             OSError, sqlite3.Error: the disk refuses.
@@ -121,8 +166,10 @@ class Store:
             batch.add(entry)
         batch.insert(connection)
         self.head = batch.head
-        self._log_pages += _PAGES_PER_COMMIT + batch.row_count // _ROWS_PER_PAGE
-        return batch.has_gap
+        pages = _PAGES_PER_COMMIT + batch.row_count // _ROWS_PER_PAGE
+        self._log_pages += pages
+        self._unmeasured_pages += pages
+        return batch.gaps
 
     def begin_segment(self, run: RunRecord, snapshot: SnapshotRecord) -> None:
         """Make the next file, with run and snapshot as its first records, and seal the one before.
@@ -156,7 +203,7 @@ class Store:
         self._connection = None
         if before is not None and before_path is not None:
             _seal(before)
-            self._sealed_bytes += _size(before_path)
+            self._sealed_bytes += size_of(before_path)
         self._use(path)
 
     def tidy(self) -> None:
@@ -170,9 +217,13 @@ class Store:
         if self._log_pages >= _CHECKPOINT_PAGES:
             self._log_pages = 0
             self._connection.execute("PRAGMA wal_checkpoint(passive)").fetchall()
+        if self._unmeasured_pages < self._measure_pages:
+            return
         self._measure(self._connection, self.path)
         if self._sealed_bytes + self._bytes > self._total_bytes:
             self._delete_oldest()
+        if self._packs:
+            self._pack_next()
 
     def release(self) -> None:
         """Give the segment back; the lock stays."""
@@ -183,6 +234,11 @@ class Store:
     def close(self) -> None:
         """Release everything. The last connection's end moves the log into the file."""
         self.release()
+        if self._packing is not None:
+            process, _ = self._packing
+            process.kill()
+            process.communicate()
+            self._packing = None
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -200,11 +256,18 @@ class Store:
         try:
             self.head = read_head(connection, path)
             self._identity = _identity(path)
+            (schema,) = connection.execute("PRAGMA user_version").fetchone()
+            begun = connection.execute("SELECT at_wall_ns FROM snapshot ORDER BY link LIMIT 1").fetchone()
         except (OSError, sqlite3.Error, JournalError):
             connection.close()
             raise
         self._connection = connection
         self.path = path
+        self._first_seq = first_seq_of(path)
+        self._old_schema = schema != SCHEMA_VERSION
+        # How old a file is when it is found again only wall time can tell; a clock that was set back makes it young.
+        age_s = max(0.0, time.time() - begun[0] / 1e9) if begun else 0.0
+        self._ends_at_s = time.monotonic() + self._segment_age_s - age_s
         self._log_pages = 0
         self._measure(connection, path)
 
@@ -225,8 +288,44 @@ class Store:
 
     def _seal_leftovers(self) -> None:
         for path in segments(self.folder)[:-1]:
-            if wal_path(path).exists():
+            if path.suffix != PACKED_SUFFIX and wal_path(path).exists():
                 _seal(open_for_writing(path))
+
+    def _tell_torn(self) -> None:
+        paths = segments(self.folder)
+        torn = torn_bytes(paths[-1]) if paths else 0
+        if torn:
+            _log.info("journal: %d bytes of a commit that was cut off are left out of %s", torn, paths[-1].name)
+
+    def _pack_next(self) -> None:
+        """Begin to pack the oldest sealed segment that is not; one at a time."""
+        if self._packing is not None:
+            process, path = self._packing
+            if process.poll() is None:
+                return
+            _, complaint = process.communicate()
+            self._packing = None
+            if process.returncode:
+                self._unpackable.add(path)
+                _log.warning("journal: %s", complaint.decode(errors="replace").strip())
+            self._sealed_bytes = sum(map(size_of, segments(self.folder)[:-1]))
+        for path in segments(self.folder)[:-1]:
+            if path.suffix == PACKED_SUFFIX or path in self._unpackable:
+                continue
+            # One that somebody read while it was sealed still has a log; the next start seals it.
+            if wal_path(path).exists() or not 0 < size_of(path) <= UNPACKED_MAX_BYTES:
+                continue
+            command = [sys.executable, "-I", "-S", pack.__file__, str(path)]
+            try:
+                process = subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+                )
+            except OSError as error:  # no memory or no process left: not the disk's fault
+                self._unpackable.add(path)
+                _log.warning("journal: %s stays unpacked: %s", path.name, error)
+                return
+            self._packing = (process, path)
+            return
 
     def _check_tail(self) -> None:
         if self._connection is None or self.path is None:
@@ -236,26 +335,34 @@ class Store:
             pass
 
     def _measure(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._unmeasured_pages = 0
         (pages,) = connection.execute("PRAGMA page_count").fetchone()
         # A reader that holds the log makes it grow beyond the pages it stands for.
-        self._bytes = max(pages * PAGE_BYTES, _size(wal_path(path)))
+        self._bytes = max(pages * PAGE_BYTES, _log_bytes(path))
 
     def _delete_oldest(self) -> None:
         paths = segments(self.folder)
-        sizes = [_size(path) + _size(wal_path(path)) for path in paths]
+        sizes = [size_of(path) for path in paths]
         excess = sum(sizes) - self._total_bytes
         for path, size in zip(paths[:-1], sizes[:-1], strict=True):
             if excess <= 0:
                 break
-            for part in (path, wal_path(path), shm_path(path)):
-                part.unlink(missing_ok=True)
+            remove(path)
             excess -= size
-        self._sealed_bytes = sum(_size(path) for path in segments(self.folder)[:-1])
+        self._sealed_bytes = sum(map(size_of, segments(self.folder)[:-1]))
 
 
-def _size(path: Path) -> int:
+def _end_of(path: Path) -> Head:
+    connection = open_for_reading(path)
     try:
-        return path.stat().st_size
+        return read_head(connection, path)
+    finally:
+        connection.close()
+
+
+def _log_bytes(path: Path) -> int:
+    try:
+        return wal_path(path).stat().st_size
     except FileNotFoundError:
         return 0
 

@@ -7,6 +7,7 @@ writer's log is never pinned by a slow reader.
 from __future__ import annotations
 
 import sqlite3
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,8 +23,9 @@ from journal.chain import (
     segment_chain,
     snapshot_chain,
 )
-from journal.errors import ChainBroken, Unreadable
+from journal.errors import SQLITE_ERRORS, ChainBroken, Unreadable
 from journal.records import ActionRecord, Decision, Entry, EventRecord, GapRecord, RunRecord, SnapshotRecord
+from journal.tables import NULLABLE, TABLES
 
 PAGE_EVENTS = 4096
 """Enough that the cost of a page's queries vanishes, little enough that a page stays below some megabytes."""
@@ -32,8 +34,12 @@ _ALTERED = "does not match its chain: altered, or a record before it is missing"
 _LAST_LINK = 2**63 - 1
 _RARE_TABLES = ("segment", "run", "snapshot", "gap")
 
+_WRONG_TYPES = (TypeError, AttributeError, ValueError, struct.error)
+"""What comes of a cell that is NULL, text or a number where it must not be. STRICT tables refuse to store that; a
+flipped bit in the file does not ask them."""
+
 Row = tuple[Any, ...]
-"""As SQLite returns it; STRICT tables guarantee the types."""
+"""As SQLite returns it."""
 
 
 class Head(NamedTuple):
@@ -78,14 +84,34 @@ def read_head(connection: sqlite3.Connection, path: Path, before_seq: int | None
                 ("gap", "after_seq + count"),
             )
         )
-    except sqlite3.Error as error:
+    except SQLITE_ERRORS as error:
         raise Unreadable(path, str(error)) from None
     if segment is None:
         raise Unreadable(path, "has no first row")
     places = [(row[0], row[1]) for row in (event, action, segment, run, snapshot, gap) if row]
     seqs = [row[2] for row in (event, segment, snapshot, gap) if row]
+    numbers = [segment[3], *seqs, *(row[2] for row in (action, run) if row), *(place[0] for place in places)]
+    if not all(type(number) is int for number in numbers) or not all(type(chain) is bytes for _, chain in places):
+        raise Unreadable(path, "is damaged: a number in its last rows is none")
     link, chain = max(places)
     return Head(link, chain, max(seqs), action[2] if action else segment[3], run[2] if run else 0)
+
+
+def read_begin(connection: sqlite3.Connection, path: Path) -> Head:
+    """Where the journal stood before a segment's first row.
+
+    Raises:
+        Unreadable: there is none.
+    """
+    try:
+        row = connection.execute(
+            "SELECT link - 1, previous, last_seq, last_action_id FROM segment ORDER BY link LIMIT 1"
+        ).fetchone()
+    except SQLITE_ERRORS as error:
+        raise Unreadable(path, str(error)) from None
+    if row is None or not isinstance(row[1], bytes) or not all(type(row[n]) is int for n in (0, 2, 3)):
+        raise Unreadable(path, "has no first row")
+    return Head(*row)
 
 
 def walk(
@@ -110,7 +136,11 @@ def walk(
         cursor.link = cursor.rare_link = head.link
         cursor.chain = head.chain
     while not cursor.finished:
-        yield from cursor.entries(cursor.read_page(), verify)
+        page = cursor.read_page()
+        try:
+            yield from cursor.entries(page, verify)
+        except _WRONG_TYPES:
+            raise cursor.damaged(page) from None
 
 
 def walk_decisions(
@@ -158,13 +188,26 @@ class _Cursor:
                 return self._read_page()
             finally:
                 self.connection.execute("COMMIT")
-        except sqlite3.Error as error:
+        except (*SQLITE_ERRORS, OverflowError) as error:
             raise Unreadable(self.path, f"{error} (after event {self.seq})") from None
+        except _WRONG_TYPES:
+            raise Unreadable(self.path, f"is damaged after event {self.seq}") from None
+
+    def damaged(self, page: _Page) -> ChainBroken | Unreadable:
+        """The error for the first row of a page that holds a cell of another type than its column."""
+        found = [("event", row) for row in page.events] + [("action", row) for row in page.actions]
+        for table, row in [*found, *((table, row) for _, table, row in page.rare)]:
+            for cell, (column, kind) in zip(row, TABLES[table].items(), strict=False):
+                if type(cell) is not kind and not (cell is None and column in NULLABLE):
+                    return ChainBroken(self.path, f"{table} {row[0]}", _ALTERED)
+        return Unreadable(self.path, f"is damaged before event {self.seq}")
 
     def _read_page(self) -> _Page:
         seq_to = _LAST_LINK if self.last_seq is None else self.last_seq
         events = self._rows("event", f"seq > {self.seq} AND seq <= {seq_to} ORDER BY seq LIMIT {PAGE_EVENTS}")
         self.finished = len(events) < PAGE_EVENTS
+        if events and events[-1][0] <= self.seq:
+            raise Unreadable(self.path, f"is damaged: its events go in a circle after event {self.seq}")
         if self.finished and self.last_seq is None:
             action_to = link_to = _LAST_LINK
         else:

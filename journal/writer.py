@@ -57,7 +57,8 @@ class Writer:
 
     `open`, `start_run`, then any number of `append` and `snapshot`, then `close`; all from one thread. The callbacks
     run in the writer's thread: `on_durable(seq)` when every event up to `seq` is on disk (or counted in a gap that is),
-    and `on_trouble(text)` when writing fails or fails differently, `on_trouble(None)` when it works again.
+    `on_trouble(text)` when writing fails or fails differently, `on_trouble(None)` when it works again, `on_gap(gap)`
+    when a gap is on disk.
     """
 
     def __init__(
@@ -65,13 +66,17 @@ class Writer:
         folder: Path,
         *,
         segment_bytes: int = SEGMENT_BYTES,
+        segment_age_s: float = float("inf"),
         total_bytes: int = TOTAL_BYTES,
+        pack_sealed: bool = True,
         flush_interval_s: float = 0.010,
         queue_max_events: int = 100_000,
         on_durable: Callable[[int], None],
         on_trouble: Callable[[str | None], None],
+        on_gap: Callable[[GapRecord], None] = lambda gap: None,
     ) -> None:
-        self._store = Store(folder, segment_bytes, total_bytes)
+        self._store = Store(folder, segment_bytes, total_bytes, segment_age_s, pack_sealed)
+        self._on_gap = on_gap
         self._flush_interval_s = flush_interval_s
         self._queue_max = queue_max_events
         self._on_durable = on_durable
@@ -266,11 +271,17 @@ class Writer:
             if isinstance(entry, _Start) or (entries and isinstance(entry, SnapshotRecord)):
                 break
             entries.append(entry)
-        if self._store.write(entries):
+        gaps = self._store.write(entries)
+        if len(entries) == len(self._backlog):
+            self._backlog.clear()
+        else:
+            for _ in entries:
+                self._backlog.popleft()
+        if isinstance(entries[0], SnapshotRecord):
+            self._count_snapshots(1)
+        for gap in gaps:
             self._state_unknown = True
-        for _ in entries:
-            self._backlog.popleft()
-        self._count_snapshots(sum(isinstance(entry, SnapshotRecord) for entry in entries))
+            self._call(self._on_gap, gap)
 
     def _count_snapshots(self, written: int) -> None:
         if written:
@@ -316,7 +327,7 @@ class Writer:
             self._trouble = trouble
             self._call(self._on_trouble, trouble)
 
-    def _call(self, callback: Callable[[Any], None], value: int | str | None) -> None:
+    def _call(self, callback: Callable[[Any], None], value: int | str | GapRecord | None) -> None:
         # A callback that fails (its loop was closed) must not end the thread that keeps the history.
         try:
             callback(value)

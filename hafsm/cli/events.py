@@ -34,7 +34,10 @@ _STEADY = frozenset({"heartbeat_received", "ping_answered", "deadline_passed", "
 def events(
     settings: DaemonSettings, journal: Path | None, count: int, follow: bool, everything: bool, as_json: bool
 ) -> None:
-    """List the newest events of this node's journal with what was decided on them, and why."""
+    """List the newest events of this node's journal with what was decided on them, and why.
+
+    Exit status: 0 listed, 2 the journal cannot be read.
+    """
     folder = journal if journal is not None else settings.journal.folder
     try:
         last = max(0, latest(folder).last_seq - count)
@@ -51,27 +54,43 @@ def events(
                 time.sleep(POLL_S)
     except JournalError as error:
         click.echo(str(error), err=True)
-        sys.exit(1)
+        sys.exit(2)
     except KeyboardInterrupt:
         return
 
 
 def _as_text(event: EventRecord, actions: tuple[ActionRecord, ...]) -> str:
-    lines = [f"{wall_time(event.at_wall_ns)}  {event.seq}  {event.kind} {event.payload}"]
+    lines = [f"{_when(event)}  {event.seq}  {event.kind} {event.payload}"]
     if event.reason:
         lines.append(f"    because {event.reason}")
     lines += [f"    → {action.id} {action.kind} {action.payload}" for action in actions]
-    return "\n".join(lines)
+    # What peers and real servers said stands in it; it shall not command the terminal.
+    return "\n".join("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line) for line in lines)
 
 
 def _as_json(event: EventRecord, actions: tuple[ActionRecord, ...]) -> str:
     return json.dumps(
         {
             "seq": event.seq,
-            "at": wall_time(event.at_wall_ns),
+            "at": _when(event),
             "kind": event.kind,
-            "event": json.loads(event.payload),
+            "event": _object(event.payload),
             "reason": event.reason,
-            "actions": [{"id": a.id, "kind": a.kind, "action": json.loads(a.payload)} for a in actions],
+            "actions": [{"id": a.id, "kind": a.kind, "action": _object(a.payload)} for a in actions],
         }
     )
+
+
+def _when(event: EventRecord) -> str:
+    try:
+        return wall_time(event.at_wall_ns)
+    except (OverflowError, ValueError, OSError):
+        return f"{event.at_wall_ns} ns"
+
+
+def _object(payload: str) -> object:
+    """Following a journal verifies nothing: what is no JSON is shown as the text that it is."""
+    try:
+        return json.loads(payload)
+    except (ValueError, RecursionError):
+        return payload

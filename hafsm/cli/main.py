@@ -20,6 +20,7 @@ _COMMANDS = {
     "cl-status": ("hafsm.cli.cl_status", "cl_status", "Answer as heartbeat's cl_status does."),
     "events": ("hafsm.cli.events", "events", "List the journal's events, or follow them."),
     "export": ("hafsm.cli.export", "export", "Write the journal into one incident file."),
+    "journal": ("hafsm.cli.journal", "journal", "Verify, describe, prune and export the journal."),
     "replay": ("hafsm.cli.replay", "replay", "Fold an incident file again and compare every decision."),
     "why": ("hafsm.cli.why", "why", "Say why a VIP, a real server or a director changed."),
     "demo": ("hafsm.cli.demo", "demo", "Watch a pair of directors fail over on this machine; no root needed."),

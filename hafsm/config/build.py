@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hafsm.config.model import Configuration
+from hafsm.core import flags
 from hafsm.core.settings import SECOND, AutoFailback, Settings
 
 SCRIPT_TIMEOUT_NS = 60 * SECOND
@@ -29,6 +30,7 @@ def to_settings(configuration: Configuration, *, script_timeout_ns: int = SCRIPT
         services=configuration.services if configuration.services_started else (),
         script_timeout_ns=script_timeout_ns,
         lease_ns=lease_ns(ha.deadtime_ns),
+        flags=flags.current(),
     )
 
 

@@ -18,6 +18,8 @@ from hafsm.core.settings import MILLISECOND, SECOND, Tls, Value
 from hafsm.errors import ConfigError
 
 DEFAULT_PATH = Path("/etc/hafsm/hafsm.toml")
+_AGE = re.compile(r"([0-9]{1,6})\s*(s|min|h|d)")
+_AGE_UNITS_S = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
 _SIZE = re.compile(r"([0-9]{1,9})\s*(B|KiB|MiB|GiB|TiB)")
 _STATUSES = re.compile(r"([1-5][0-9][0-9])(?:-([1-5][0-9][0-9]))?")
 _UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
@@ -33,6 +35,10 @@ class JournalSettings(Value, frozen=True):
     max_bytes: int = 2**30
     """All segments together; the oldest files go first."""
     segment_bytes: int = 64 * 2**20
+    segment_age_ns: int = 86_400 * SECOND
+    """A segment is closed at this size or at this age, whichever comes first."""
+    backlog_events: int = 100_000
+    """What is kept in memory (about 1 kB each) while the disk fails; the oldest go first, and are counted."""
     patience_ns: int = 25 * MILLISECOND
     """How long an action waits for its cause to be on disk (law L3)."""
 
@@ -124,12 +130,30 @@ def _whole(low: int, high: int) -> Callable[[object], int]:
     return read
 
 
+def parse_size(text: str) -> int | None:
+    """Bytes of `64MiB`; None when it is no size."""
+    found = _SIZE.fullmatch(text)
+    return int(found[1]) * _UNITS[found[2]] if found else None
+
+
+def parse_age(text: str) -> int | None:
+    """Nanoseconds of `90s`, `30min`, `12h`, `7d`; None when it is no age."""
+    found = _AGE.fullmatch(text)
+    return int(found[1]) * _AGE_UNITS_S[found[2]] * SECOND if found else None
+
+
 def _size(value: object) -> int:
-    found = _SIZE.fullmatch(value) if isinstance(value, str) else None
-    size = int(found[1]) * _UNITS[found[2]] if found else value if type(value) is int else -1
-    if not 2**20 <= size <= 2**50:
+    size = parse_size(value) if isinstance(value, str) else value if type(value) is int else None
+    if size is None or not 2**20 <= size <= 2**50:
         raise Misread('a size of at least 1 MiB such as "64MiB" or "1GiB"')
     return size
+
+
+def _age(value: object) -> int:
+    age = parse_age(value) if isinstance(value, str) else None
+    if age is None or not 60 * SECOND <= age <= 3650 * 86_400 * SECOND:
+        raise Misread('an age of at least a minute such as "30min", "12h" or "1d"')
+    return age
 
 
 def _word(*known: str) -> Callable[[object], str]:
@@ -170,7 +194,14 @@ def _node(value: object) -> str:
 
 TOP: dict[str, Callable[[object], object]] = {"node_name": _node, "state_dir": _path, "run_dir": _path}
 TABLES: dict[str, dict[str, Callable[[object], object]]] = {
-    "journal": {"folder": _path, "max_size": _size, "segment_size": _size, "patience_ms": _whole(0, 10_000)},
+    "journal": {
+        "folder": _path,
+        "max_size": _size,
+        "segment_size": _size,
+        "segment_age": _age,
+        "backlog_events": _whole(100, 10_000_000),
+        "patience_ms": _whole(0, 10_000),
+    },
     "api": {"socket": _path, "group": _text},
     "heartbeat": {"listen": lambda value: address(_text(value))},
     "kernel": {"implementation": _word("linux", "memory")},
@@ -348,6 +379,8 @@ def _settings(values: Mapping[str, object], file: str = "") -> DaemonSettings:
             folder=cast(Path, get("journal.folder", journal.folder)),
             max_bytes=cast(int, get("journal.max_size", journal.max_bytes)),
             segment_bytes=cast(int, get("journal.segment_size", journal.segment_bytes)),
+            segment_age_ns=cast(int, get("journal.segment_age", journal.segment_age_ns)),
+            backlog_events=cast(int, get("journal.backlog_events", journal.backlog_events)),
             patience_ns=cast(int, get("journal.patience_ms", journal.patience_ns // MILLISECOND)) * MILLISECOND,
         ),
         api=ApiSettings(

@@ -203,6 +203,16 @@ class JournalLagged(EventBase, frozen=True):
     waited_ns: int
 
 
+class JournalGapped(EventBase, frozen=True):
+    """Events could not be kept; the gap is on disk now, before the snapshot from which the journal can be folded on."""
+
+    first: int
+    last: int
+    """Numbers of the first and the last event lost."""
+    detail: str
+    """Why."""
+
+
 class JournalTroubled(EventBase, frozen=True):
     """The journal cannot be written, or can again (empty detail)."""
 
@@ -227,5 +237,6 @@ Event = (
     | LinkChanged
     | DatagramsRefused
     | JournalLagged
+    | JournalGapped
     | JournalTroubled
 )

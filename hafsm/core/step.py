@@ -20,6 +20,7 @@ from hafsm.core.events import (
     DeadlinePassed,
     Event,
     HeartbeatReceived,
+    JournalGapped,
     JournalLagged,
     JournalTroubled,
     KernelObserved,
@@ -121,6 +122,8 @@ def _fold(turn: Turn, event: Event) -> None:
             turn.state.refused = tuple(sorted(counts.items()))
         case JournalLagged():
             turn.say(f"the journal took {seconds(event.waited_ns)}: event {event.number} did not wait for it")
+        case JournalGapped():
+            turn.say(f"the journal lost events {event.first} to {event.last}: {event.detail}")
         case JournalTroubled():
             turn.state.journal_trouble = event.detail
             turn.say(f"journal: {event.detail}" if event.detail else "the journal is written again")
@@ -140,6 +143,7 @@ def _started(turn: Turn, event: DaemonStarted) -> None:
         beat_at=event.at,
         peer=state.peer,
         pings=state.pings,
+        journal_trouble=state.journal_trouble,
     )
     turn.state = fresh
     turn.say(f"hafsm {event.version} starts as {state.settings.me}, generation {event.generation}")

@@ -13,10 +13,13 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from hafsm import __version__
 from hafsm.checks.pool import CheckPool
@@ -47,12 +50,17 @@ from hafsm.errors import HafsmError, KernelError
 from hafsm.kernel.interface import Kernel
 from hafsm.wire.auth import Key, KeyRing
 from journal.errors import JournalError
-from journal.records import Position, RunRecord
+from journal.records import GapRecord, Position, RunRecord
 from journal.writer import Writer
 
 log = logging.getLogger("hafsm")
 
+T = TypeVar("T")
+
 CLOSE_LIMIT_S = 3.0
+OPEN_LIMIT_S = 2.0
+"""For finding the journal's end, which takes milliseconds: a disk that hangs must not keep a director from starting
+(law L3)."""
 CRASHED = 70
 SWITCH_INTERVAL_S = 0.001
 """Of Python's threads. With the default 5 ms a busy loop kept the journal's thread from committing for 68 ms (p99); so,
@@ -201,16 +209,23 @@ class _Life:
         def trouble(text: str | None) -> None:
             self._from_thread(lambda: self._core.troubled(text))
 
+        def gap(gap: GapRecord) -> None:
+            last = gap.after_seq + gap.count
+            self._from_thread(lambda: self._core.gapped(gap.after_seq + 1, last, gap.cause))
+
         writer = Writer(
             plan.daemon.journal.folder,
             segment_bytes=plan.daemon.journal.segment_bytes,
+            segment_age_s=plan.daemon.journal.segment_age_ns / 1e9,
             total_bytes=plan.daemon.journal.max_bytes,
+            queue_max_events=plan.daemon.journal.backlog_events,
             on_durable=durable,
             on_trouble=trouble,
+            on_gap=gap,
         )
         try:
-            position = writer.open()
-        except JournalError as error:
+            position = _within(OPEN_LIMIT_S, writer.open)
+        except (JournalError, TimeoutError) as error:
             log.error("no journal in this life: %s", error)
             state.journal_trouble = str(error)
             return state, None
@@ -357,6 +372,27 @@ class _Life:
     def _exit(self, action: Exit) -> None:
         self._code = EXIT_RESTART if action.restart else 0
         self._ended.set()
+
+
+def _within(limit_s: float, call: Callable[[], T]) -> T:
+    """Call what may hang in a thread that is left behind if it does.
+
+    Raises:
+        TimeoutError: so; and what `call` raises.
+    """
+    result: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            result.set_result(call())
+        except BaseException as error:
+            result.set_exception(error)
+
+    threading.Thread(target=work, name="opening", daemon=True).start()
+    try:
+        return result.result(limit_s)
+    except FutureTimeout:
+        raise TimeoutError(f"the disk did not answer within {limit_s:g} s") from None
 
 
 async def _show_life(alive_fd: int) -> None:

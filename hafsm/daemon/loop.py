@@ -18,6 +18,7 @@ from hafsm.core.events import (
     ActionFinished,
     DeadlinePassed,
     Event,
+    JournalGapped,
     JournalLagged,
     JournalTroubled,
     KernelObserved,
@@ -70,6 +71,8 @@ class Loop:
         self._waiting: deque[tuple[int, int, tuple[Action, ...]]] = deque()
         """(event number, when it was decided, actions) not yet released, oldest first."""
         self._trouble = recorder is None
+        self._lagging = False
+        """The disk was waited for in vain, and has not answered since: nothing else waits for it."""
         self._crashed = False
 
     def submit(self, event: Event) -> None:
@@ -118,7 +121,7 @@ class Loop:
     # ---- effects wait for the disk, within reason
 
     def _hold(self, number: int, effects: tuple[Action, ...]) -> None:
-        if self._trouble:
+        if self._trouble or self._lagging:
             self._release_one(effects)
             return
         self._waiting.append((number, self.clock(), effects))
@@ -126,6 +129,7 @@ class Loop:
 
     def durable(self, number: int) -> None:
         """Everything up to this event is on the disk."""
+        self._lagging = False
         while self._waiting and self._waiting[0][0] <= number:
             self._release_one(self._waiting.popleft()[2])
 
@@ -133,7 +137,8 @@ class Loop:
         if not self._waiting or self._waiting[0][0] > number:
             return
         decided = self._waiting[0][1]
-        while self._waiting and self._waiting[0][0] <= number:
+        self._lagging = True
+        while self._waiting:  # the younger ones too, so that none of the next overtakes them
             self._release_one(self._waiting.popleft()[2])
         now = self.clock()
         self.submit(JournalLagged(at=now, number=number, waited_ns=now - decided))
@@ -145,6 +150,10 @@ class Loop:
             while self._waiting:
                 self._release_one(self._waiting.popleft()[2])
         self.submit(JournalTroubled(at=self.clock(), detail=detail or ""))
+
+    def gapped(self, first: int, last: int, detail: str) -> None:
+        """Events could not be kept, and the journal says so now."""
+        self.submit(JournalGapped(at=self.clock(), first=first, last=last, detail=detail))
 
     def _release_one(self, effects: tuple[Action, ...]) -> None:
         for action in effects:

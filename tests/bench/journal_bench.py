@@ -5,35 +5,57 @@ Run alone: `python -m tests.bench.journal_bench`.
 
 from __future__ import annotations
 
+import random
+import resource
 import sqlite3
+import subprocess
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from hafsm import codec
+from hafsm.core.actions import SendMessage
+from hafsm.core.events import HeartbeatReceived
+from hafsm.core.settings import NodeName
+from journal import pack
 from journal.folder import segments
 from journal.reader import Journal
 from journal.records import ActionRecord, EventRecord, RunRecord, SnapshotRecord
 from journal.writer import Writer
 
 PACED_EVENTS_PER_S = 2000
-PACED_SECONDS = 3
+PACED_SECONDS = 10
 BULK_EVENTS = 200_000
 ACTION_EVERY = 5
 """An event in five causes an action: about what heartbeats, checks and pings of a quiet pair make."""
 
-PAYLOAD = '{"at":123456789012345,"link":0,"node":"director-b","generation":17,"sequence":4711,"status":"active"}'
-ACTION_PAYLOAD = '{"kind":"status","generation":17,"sequence":4711}'
+_jitter = random.Random(1)
+_NODE = NodeName("director-b")
 
 
 def decision(seq: int) -> tuple[EventRecord, tuple[ActionRecord, ...]]:
-    """A heartbeat, at times with the message that answers it."""
-    wall_ns = 1_790_000_000_000_000_000 + seq * 500_000
-    event = EventRecord(seq, seq * 500_000, wall_ns, "heartbeat_received", 1, PAYLOAD, None, None, "")
+    """A heartbeat, at times with the message that answers it; numbers and times as irregular as real ones."""
+    mono_ns = 86_400 * 10**9 + seq * 500_000 + _jitter.randrange(400_000)
+    heartbeat = HeartbeatReceived(
+        at=mono_ns,
+        link=seq % 2,
+        node=_NODE,
+        generation=1_790_000_017,
+        sequence=seq // 2,
+        status="active",
+        deadtime_ns=10_000_000_000,
+        journal=17 * seq // 10 + _jitter.randrange(3),
+    )
+    wall_ns = 1_790_000_000_000_000_000 + mono_ns + _jitter.randrange(1000)
+    event = EventRecord(seq, mono_ns, wall_ns, *codec.encode_event(heartbeat), None, None, "")
     if seq % ACTION_EVERY:
         return event, ()
-    return event, (ActionRecord(seq // ACTION_EVERY, seq, "send_message", 1, ACTION_PAYLOAD),)
+    fields = (("st", "active"), ("dt", "2710"), ("protocol", "1"), ("hj", f"{seq:x}"))
+    answer = SendMessage(id=seq // ACTION_EVERY, kind="status", generation=1_790_000_017, sequence=seq, fields=fields)
+    return event, (ActionRecord(answer.id, seq, *codec.encode_action(answer)),)
 
 
 def started(folder: Path, durable: threading.Event, last_seq: int) -> Writer:
@@ -85,7 +107,26 @@ def append_bulk(folder: Path) -> None:
     )
     extra = (path.stat().st_size - payload_bytes) / BULK_EVENTS
     print(f"append, at once   {BULK_EVENTS / elapsed:9,.0f} events/s")
-    print(f"on disk           {path.stat().st_size / BULK_EVENTS:9.0f} bytes/event, {extra:.0f} beyond payload")
+    size = path.stat().st_size / BULK_EVENTS
+    print(f"on disk           {size:9.0f} bytes/event while written, {extra:.0f} beyond payload")
+
+
+def pack_sealed(folder: Path) -> None:
+    """The process that packs a sealed segment: what it leaves, and its share of a core at the paced rate."""
+    (path,) = segments(folder)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-I", "-S", pack.__file__, path], check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    (packed,) = segments(folder)
+    share = cpu / (BULK_EVENTS / PACED_EVENTS_PER_S)
+    size = packed.stat().st_size / BULK_EVENTS
+    print(f"on disk, packed   {size:9.0f} bytes/event, packing takes {share:.1%} of one core at the paced rate")
+    began = time.perf_counter()
+    with Journal(packed) as journal:
+        opened = time.perf_counter() - began
+        count = sum(1 for _ in journal.scan(verify=False))
+    print(f"packed, opened in {opened:9.2f} s for {count:,} events")
 
 
 def rate(name: str, rows: Iterable[object]) -> float:
@@ -114,6 +155,7 @@ def main() -> None:
         append_paced(Path(folder) / "paced")
         append_bulk(Path(folder) / "bulk")
         scan(segments(Path(folder) / "bulk")[0])
+        pack_sealed(Path(folder) / "bulk")
 
 
 if __name__ == "__main__":

@@ -32,6 +32,8 @@ run_dir = "/srv/run"
 folder = "/srv/journal"
 max_size = "2GiB"
 segment_size = 1048576
+segment_age = "12h"
+backlog_events = 500
 patience_ms = 0
 [api]
 socket = "/srv/api.sock"
@@ -57,7 +59,14 @@ def test_every_key(tmp_path: Path) -> None:
         node_name="director-a",
         state_dir=Path("/srv/state"),
         run_dir=Path("/srv/run"),
-        journal=JournalSettings(folder=Path("/srv/journal"), max_bytes=2**31, segment_bytes=2**20, patience_ns=0),
+        journal=JournalSettings(
+            folder=Path("/srv/journal"),
+            max_bytes=2**31,
+            segment_bytes=2**20,
+            segment_age_ns=12 * 3600 * SECOND,
+            backlog_events=500,
+            patience_ns=0,
+        ),
         api=ApiSettings(socket=Path("/srv/api.sock"), group="operators"),
         heartbeat=HeartbeatSettings(listen="127.0.0.2"),
         kernel=KernelSettings(implementation="memory"),
@@ -114,8 +123,8 @@ def test_folders_follow_their_parents(tmp_path: Path) -> None:
         ),
         (
             '[api]\ngroup = "a"\n[journal]\npatience = 1\n',
-            ':4: unknown key "journal.patience"; expected one of folder, max_size, segment_size, patience_ms. '
-            'Did you mean "patience_ms"?',
+            ':4: unknown key "journal.patience"; expected one of folder, max_size, segment_size, segment_age, '
+            'backlog_events, patience_ms. Did you mean "patience_ms"?',
         ),
         (
             "[jurnal]\n",

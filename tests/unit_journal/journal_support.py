@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from journal.records import ActionRecord, EventRecord, RunRecord, SnapshotRecord
+from journal.records import ActionRecord, EventRecord, GapRecord, RunRecord, SnapshotRecord
 from journal.writer import Writer
 
 PATIENCE_S = 30.0
@@ -42,8 +42,12 @@ class Watched:
         self.changed = threading.Condition()
         self.durable = -1
         self.troubles: list[str | None] = []
+        self.gaps: list[GapRecord] = []
         self._also = on_durable
-        self.writer = Writer(folder, on_durable=self._durable, on_trouble=self._trouble, **options)
+        options.setdefault("pack_sealed", False)
+        self.writer = Writer(
+            folder, on_durable=self._durable, on_trouble=self._trouble, on_gap=self.gaps.append, **options
+        )
         self.position = self.writer.open()
         self.seq = self.position.last_seq
         self.action_id = self.position.last_action_id

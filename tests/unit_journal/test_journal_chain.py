@@ -14,8 +14,8 @@ from journal.export import export
 from journal.folder import segments
 from journal.reader import Journal
 from journal.records import ActionRecord, Decision, EventRecord, GapRecord, RunRecord, SnapshotRecord
-from journal.schema import TABLES
 from journal.store import Store
+from journal.tables import TABLES
 from journal.walk import PAGE_EVENTS
 from tests.unit_journal.journal_support import (
     Watched,

@@ -12,7 +12,7 @@ from journal.folder import latest, segments
 from journal.reader import Journal
 from tests.unit_journal.journal_support import PATIENCE_S, Watched
 
-ROUNDS = 24
+ROUNDS = 6
 
 WRITING = """
 import sys

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from journal.database import APPLICATION_ID, SCHEMA_VERSION
 from journal.errors import JournalError, Unreadable
 from journal.folder import latest, read_after, segments
+from journal.header import APPLICATION_ID, SCHEMA_VERSION
 from journal.reader import Journal
-from journal.records import Position
-from journal.schema import TABLES
-from tests.unit_journal.journal_support import Watched, write_journal
+from journal.records import ActionRecord, Position
+from journal.tables import TABLES
+from tests.unit_journal.journal_support import Watched, event_record, run_record, snapshot_record, write_journal
 
 
 def test_a_live_journal_is_read_while_it_is_written(tmp_path: Path) -> None:
@@ -147,9 +147,9 @@ def test_foreign_and_newer_databases(tmp_path: Path) -> None:
     write_journal(tmp_path / "j")
     (path,) = segments(tmp_path / "j")
     changed_header(path, "PRAGMA user_version = 3")
-    with pytest.raises(Unreadable, match=r"made by a newer hafsm \(schema 3, this one reads up to 1\)"):
+    with pytest.raises(Unreadable, match=r"made by a newer hafsm \(schema 3, this one reads up to 2\)"):
         Journal(path)
-    assert (APPLICATION_ID, SCHEMA_VERSION) == (0x6861666A, 1)
+    assert (APPLICATION_ID, SCHEMA_VERSION) == (0x6861666A, 2)
 
 
 def test_truncated_and_overwritten_files(tmp_path: Path) -> None:
@@ -194,8 +194,41 @@ def test_views_for_people(tmp_path: Path) -> None:
         (1, wall, 1, "done", 3.5, "director-b is dead"),
         (2, wall, 1, None, None, "director-b is dead"),
     ]
-    assert connection.execute('SELECT seq, plan, "check", ok, detail, duration_us FROM check_result').fetchall() == [
+    assert connection.execute('SELECT seq, plan, "index", ok, detail, duration_us FROM check_result').fetchall() == [
         (3, 2, 3, 1, "", 812),
         (3, 2, 7, 0, "timeout", 0),
+    ]
+    connection.close()
+
+
+def test_checks_are_spread_out_with_their_targets(tmp_path: Path) -> None:
+    """By the plan that was in force: the one of the same number that was set last, in this file or before it began."""
+    first = '[{"kind":"http","address":"192.0.2.1","port":80},{"kind":"ping","address":"2001:db8::1","port":0}]'
+    second = '[{"kind":"connect","address":"192.0.2.3","port":25}]'
+    with Watched(tmp_path / "j") as watched:
+        run, snapshot = run_record(), snapshot_record()._replace(state=f'{{"checks_plan":1,"checks":{first}}}')
+        watched.writer.start_run(run, snapshot)
+
+        def report(plan: int, *checks: int) -> None:
+            results = ",".join(f'{{"check":{check},"ok":true,"duration_us":{100 + check}}}' for check in checks)
+            watched.append(kind="checks_reported", payload=f'{{"plan":{plan},"results":[{results}]}}')
+
+        report(1, 1, 0)
+        for plan, checks in ((2, second), (1, second)):
+            watched.seq += 1
+            payload = f'{{"plan":{plan},"checks":{checks}}}'
+            watched.writer.append(
+                event_record(watched.seq), [ActionRecord(watched.seq, watched.seq, "set_checks", 1, payload)], False
+            )
+            report(plan, 0)
+        report(7, 0)
+        watched.wait_durable()
+    connection = sqlite3.connect(segments(tmp_path / "j")[0])
+    assert connection.execute('SELECT seq, plan, "index", target, ok, duration_us FROM check_result').fetchall() == [
+        (1, 1, 1, "ping [2001:db8::1]:0", 1, 101),
+        (1, 1, 0, "http 192.0.2.1:80", 1, 100),
+        (3, 2, 0, "connect 192.0.2.3:25", 1, 100),
+        (5, 1, 0, "connect 192.0.2.3:25", 1, 100),
+        (6, 7, 0, None, 1, 100),
     ]
     connection.close()
