@@ -40,6 +40,11 @@ class ServiceEntry(Value, frozen=True):
             return f"fwm6:{self.mark}" if self.address else f"fwm:{self.mark}"
         return f"{self.protocol}:{host_port(self.address, self.port)}"
 
+    @property
+    def place(self) -> tuple[str, str, int, int]:
+        """Tells services apart as `key` does, without making text: for programs."""
+        return self.protocol, self.address, self.port, self.mark
+
 
 class DestinationEntry(Value, frozen=True):
     """A real server as the kernel holds it."""
@@ -156,12 +161,12 @@ def difference(wanted: tuple[TableEntry, ...], seen: tuple[TableEntry, ...]) -> 
         return ()
     operations: list[Operation] = []
     kept = {id(entry) for entry in wanted} & {id(entry) for entry in seen}
-    before = {_place(entry.service): entry for entry in seen if id(entry) not in kept}
+    before = {entry.service.place: entry for entry in seen if id(entry) not in kept}
     for entry in wanted:
         if id(entry) in kept:
             continue
         service = entry.service
-        old = before.pop(_place(service), None)
+        old = before.pop(service.place, None)
         if old is None:
             operations.append(Operation(verb=Verb.ADD_SERVICE, service=service))
         elif old.service != service:
@@ -221,20 +226,15 @@ def _merged(destinations: tuple[DestinationEntry, ...]) -> tuple[DestinationEntr
     return tuple(chosen.values())
 
 
-def _place(service: ServiceEntry) -> tuple[str, str, int, int]:
-    """As `ServiceEntry.key` tells services apart, without making text."""
-    return service.protocol, service.address, service.port, service.mark
-
-
 def apply(operations: tuple[Operation, ...], table: tuple[TableEntry, ...]) -> tuple[TableEntry, ...]:
     """The table after `operations` succeeded; what would fail in a kernel changes nothing here.
 
     Entries that no operation names are the same objects afterwards.
     """
-    entries = {_place(entry.service): entry for entry in table}
+    entries = {entry.service.place: entry for entry in table}
     opened: dict[tuple[str, str, int, int], dict[tuple[str, int], DestinationEntry]] = {}
     for operation in operations:
-        place = _place(operation.service)
+        place = operation.service.place
         entry = entries.get(place)
         match operation.verb:
             case Verb.ADD_SERVICE | Verb.EDIT_SERVICE:
