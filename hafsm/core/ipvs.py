@@ -9,14 +9,15 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from enum import Enum
 from itertools import compress, count
-from operator import ne
+from operator import itemgetter, ne
 
 import msgspec
+from msgspec.structs import astuple
 
 from hafsm.core.settings import Forwarding, RealServer, Value, VirtualService, host_port
 
 
-class ServiceEntry(Value, frozen=True):
+class ServiceEntry(Value, frozen=True, omit_defaults=True):
     """A virtual service as the kernel holds it, without its destinations."""
 
     protocol: str
@@ -46,7 +47,7 @@ class ServiceEntry(Value, frozen=True):
         return self.protocol, self.address, self.port, self.mark
 
 
-class DestinationEntry(Value, frozen=True):
+class DestinationEntry(Value, frozen=True, omit_defaults=True):
     """A real server as the kernel holds it."""
 
     address: str
@@ -61,7 +62,7 @@ class DestinationEntry(Value, frozen=True):
         return host_port(self.address, self.port)
 
 
-class TableEntry(Value, frozen=True):
+class TableEntry(Value, frozen=True, omit_defaults=True):
     """One virtual service with its destinations, in the order of the kernel or of the configuration."""
 
     service: ServiceEntry
@@ -79,7 +80,7 @@ class Verb(Enum):
     DELETE_DESTINATION = "delete destination"  # -d
 
 
-class Operation(Value, frozen=True):
+class Operation(Value, frozen=True, omit_defaults=True):
     """One IPVS netlink request."""
 
     verb: Verb
@@ -259,9 +260,10 @@ def apply(operations: tuple[Operation, ...], table: tuple[TableEntry, ...]) -> t
 
 
 def digest(table: tuple[TableEntry, ...]) -> str:
-    """SHA-256 of the table's content, whatever its order: equal tables have equal digests on every machine."""
-    canonical = sorted(
-        (TableEntry(service=e.service, destinations=tuple(sorted(e.destinations, key=lambda d: d.key))) for e in table),
-        key=lambda e: e.service.key,
-    )
-    return hashlib.sha256(msgspec.json.encode(canonical)).hexdigest()
+    """SHA-256 of the table's content, whatever its order: equal tables have equal digests on every machine.
+
+    Over plain rows and not over the entries' own encoding, which leaves a default out only if it is the very object.
+    """
+    rows = [(astuple(entry.service), sorted(map(astuple, entry.destinations), key=itemgetter(0, 1))) for entry in table]
+    rows.sort(key=itemgetter(0))
+    return hashlib.sha256(msgspec.json.encode(rows)).hexdigest()

@@ -48,6 +48,8 @@ class Bench:
         """Make the IPVS table equal to `table`."""
         operations = difference(table, self.kernel.read_table())
         assert not any(self.kernel.apply_operations(operations))
+        left = difference(table, self.kernel.read_table())
+        assert not left, f"still to do: {', '.join(map(str, left))}"
         assert digest(self.kernel.read_table()) == digest(table)
 
 
