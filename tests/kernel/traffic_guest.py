@@ -3,6 +3,7 @@
 One kernel is enough: its own namespace is the director, `server31`, `server41` and `client` are network namespaces on a
 switch (`NETWORK`). Servers and client are sockets of this process, each made in its namespace. To be run as root in a
 kernel of its own, `python -m tests.kernel.traffic_guest`; prints one JSON object a line, as `contract_guest` does.
+Afterwards the real servers still hold the VIPs and answer nobody; the director no longer holds the IPv4 one.
 """
 
 from __future__ import annotations
@@ -79,6 +80,20 @@ ip addr add 192.168.2.232/32 dev eth0
 ip addr add 2001:db8::232/128 dev eth0 nodad
 """
 """Direct routing and tunnels: director and real servers hold the VIPs."""
+
+BEHIND_THE_DIRECTOR = """
+set -e
+for n in 31 41; do
+    ip -n server$n addr del 192.168.2.232/32 dev lo
+    ip netns exec server$n sysctl -q -w net.ipv4.conf.all.accept_redirects=0 net.ipv4.conf.eth0.accept_redirects=0
+    ip -n server$n addr del 192.168.2.$n/24 dev eth0
+    ip -n server$n addr add 192.168.2.$n/32 dev eth0
+    ip -n server$n route add 192.168.2.254 dev eth0 scope link
+    ip -n server$n route add default via 192.168.2.254 src 192.168.2.$n
+done
+sysctl -q -w net.ipv4.ip_forward=1 net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.eth0.send_redirects=0
+"""
+"""NAT on the same wire: real servers know nobody but the director's second VIP, 192.168.2.254, their gateway."""
 
 MARK = """
 set -e
@@ -337,6 +352,7 @@ def main() -> None:
         report(case.__name__, lambda case=case: case(bench))
     bench.fill()
     kernel.close()
+    subprocess.run(["ip", "addr", "del", f"{VIP}/32", "dev", "eth0"], check=True)
 
 
 if __name__ == "__main__":
