@@ -13,12 +13,14 @@ is shown by the scheduler's own name for it.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import socket
 import struct
 from collections.abc import Iterator, Sequence
 
+import msgspec
 from pyroute2.netlink.generic import ipvs as ip_vs
 
 from hafsm.core.ipvs import Operation, TableEntry, Verb
@@ -122,8 +124,7 @@ class IpvsSocket:
         """
         errors: list[int] = []
         for batch in _independent(operations):
-            for operation, error in zip(batch, self._send(batch), strict=True):
-                errors.append(self._settle(operation, error) if error else 0)
+            errors += self._settled(batch, self._send(batch))
         return tuple(errors)
 
     def sync_daemons(self) -> tuple[SyncDaemon, ...]:
@@ -168,15 +169,22 @@ class IpvsSocket:
         if errors[number]:
             raise KernelError(f"run the {daemon}", errors[number])
 
-    def _settle(self, operation: Operation, error: int) -> int:
-        """What an operation that was refused comes to."""
-        try:
-            instead = instead_of(operation, error)
-        except KeyError:
-            return error
-        if instead is None:
-            return 0
-        return self._send([Operation(verb=instead, service=operation.service, destination=operation.destination)])[0]
+    def _settled(self, batch: Sequence[Operation], errors: list[int]) -> list[int]:
+        """What the operations of a batch come to after what stands in for the refused ones was sent too."""
+        again: dict[int, Operation] = {}
+        for index, error in enumerate(errors):
+            if not error:
+                continue
+            operation = batch[index]
+            with contextlib.suppress(KeyError):
+                instead = instead_of(operation, error)
+                errors[index] = 0
+                if instead is not None:
+                    again[index] = msgspec.structs.replace(operation, verb=instead)
+        if again:
+            for index, error in zip(again, self._send(list(again.values())), strict=True):
+                errors[index] = error
+        return errors
 
     def _send(self, batch: Sequence[Operation]) -> list[int]:
         """Errnos of at most `BATCH_OPERATIONS` operations, sent as one datagram."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import random
 import subprocess
 import sys
@@ -436,6 +437,19 @@ def many_operations_in_one_call(bench: Bench) -> None:
     bench.fill(TableEntry(service=service(), destinations=tuple(destinations[::7])))
 
 
+def many_refusals_in_one_call(bench: Bench) -> None:
+    """Every one is answered, and what stands in for it is done: 600 adds of what exists, 600 edits of what does not."""
+    present = tuple(real(1, address=f"10.78.{n // 250}.{n % 250 + 1}") for n in range(600))
+    absent = tuple(replace(d, port=81) for d in present)
+    bench.fill(TableEntry(service=service(), destinations=present))
+    wanted = [replace(d, weight=5) for d in (*present, *absent)]
+    operations = [Operation(verb=Verb.ADD_DESTINATION, service=service(), destination=d) for d in wanted[:600]]
+    operations += [Operation(verb=Verb.EDIT_DESTINATION, service=service(), destination=d) for d in wanted[600:]]
+    operations += [Operation(verb=Verb.ADD_DESTINATION, service=service(99), destination=d) for d in present]
+    assert bench.kernel.apply_operations(operations) == (0,) * 1200 + (errno.ESRCH,) * 600
+    bench.fill(TableEntry(service=service(), destinations=tuple(wanted)))
+
+
 Case = Callable[[Bench], None]
 
 ADDRESS_CASES: tuple[Case, ...] = (
@@ -473,6 +487,7 @@ IPVS_CASES: tuple[Case, ...] = (
     operations_on_one_object_keep_their_order,
     any_table_becomes_any_other,
     many_operations_in_one_call,
+    many_refusals_in_one_call,
 )
 
 
@@ -510,6 +525,7 @@ def main(part: str) -> None:
     from hafsm.kernel.linux import LinuxKernel  # not loaded where only the embedded kernel runs
     from tests.kernel import witness_guest
 
+    logging.getLogger("hafsm").addHandler(logging.NullHandler())  # standard error is what must not happen
     kernel = LinuxKernel()
     kernel.prepare(ipvs=part == "ipvs")
     bench = Bench(kernel, lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME), lambda: time.sleep(0.02))

@@ -17,7 +17,7 @@ from unittest import mock
 
 from msgspec.structs import replace
 
-from hafsm.core.ipvs import DestinationEntry, ServiceEntry, TableEntry, Verb
+from hafsm.core.ipvs import DestinationEntry, ServiceEntry, TableEntry, Verb, difference
 from hafsm.core.settings import SECOND, Forwarding
 from hafsm.kernel import linux
 from hafsm.kernel.linux import LinuxKernel
@@ -342,6 +342,28 @@ def removed_real_servers_lose_their_connections(bench: Bench) -> None:
     assert Path("/proc/sys/net/ipv4/vs/expire_nodest_conn").read_text() == "1\n"
 
 
+def a_director_that_does_not_forward_is_told_of_masq(bench: Bench) -> None:
+    """Once, and not for a real server on the director itself."""
+    assert Path("/proc/sys/net/ipv4/ip_forward").read_text() == "0\n"
+    entry = TableEntry(service=service(), destinations=(real(1), real(2)))
+    local = TableEntry(service=service(81), destinations=(real(1, address="127.0.0.1"),))
+    operations = [
+        difference((local,), ()),
+        difference((replace(entry, destinations=(real(1, forwarding=Forwarding.GATE),)),), ()),
+        difference((entry,), ()),
+        difference((entry,), ()),
+    ]
+    kernel = LinuxKernel()
+    said: list[int] = []
+    with mock.patch.object(linux.log, "warning") as warning:
+        for batch in operations:
+            kernel.apply_operations(batch)
+            said.append(warning.call_count)
+    kernel.close()
+    assert said == [0, 0, 1, 1]
+    assert "set net.%s=1" in warning.call_args.args[0] and warning.call_args.args[2] == "ipv4.ip_forward"
+
+
 ADDRESS_CASES: tuple[Case, ...] = (
     ip_shows_label_broadcast_and_lifetime,
     ipv6_skips_duplicate_address_detection,
@@ -366,4 +388,5 @@ IPVS_CASES: tuple[Case, ...] = (
     persistence_can_be_taken_back,
     a_cleared_table_is_repaired_from_the_difference,
     removed_real_servers_lose_their_connections,
+    a_director_that_does_not_forward_is_told_of_masq,
 )
