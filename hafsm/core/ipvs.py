@@ -14,7 +14,7 @@ from operator import itemgetter, ne
 import msgspec
 from msgspec.structs import astuple
 
-from hafsm.core.settings import Forwarding, RealServer, Value, VirtualService, host_port
+from hafsm.core.settings import Forwarding, Value, VirtualService, host_port
 
 
 class ServiceEntry(Value, frozen=True, omit_defaults=True):
@@ -126,22 +126,6 @@ def service_entry(service: VirtualService) -> ServiceEntry:
         one_packet=service.one_packet,
         persistent_s=service.persistent_s,
         netmask=service.netmask if kept else "",
-    )
-
-
-def destination_entry(service: VirtualService, real: RealServer, weight: int) -> DestinationEntry:
-    """The kernel's side of a real server of `service`, with a weight of its own: 0 quiesces it and keeps the rest.
-
-    Only masq rewrites ports. A gate or ipip packet arrives with the port it was sent to, so such an entry has the
-    service's port (0 behind a mark), as ipvsadm stores it, whatever the file says; the file's is the check's.
-    """
-    return DestinationEntry(
-        address=real.address,
-        port=real.port if real.forwarding is Forwarding.MASQ else service.port,
-        forwarding=real.forwarding,
-        weight=weight,
-        upper_threshold=real.upper_threshold,
-        lower_threshold=real.lower_threshold,
     )
 
 

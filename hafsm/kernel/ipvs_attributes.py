@@ -186,8 +186,12 @@ class DestinationReader:
         if found is None:
             raise KernelError("read the IPVS table", errno.EBADMSG, "a destination without all its attributes")
         address, port, forwarding, weight, upper, lower, *own = found
+        if own:
+            (family,) = own
+        if family not in _DESTINATION:
+            raise KernelError("read the IPVS table", errno.EAFNOSUPPORT, f"a destination of address family {family}")
         return DestinationEntry(
-            address=_address(own[0] if own else family, address),
+            address=_address(family, address),
             port=port[0] << 8 | port[1],
             forwarding=FORWARDING_SHOWN.get(forwarding, Forwarding.GATE),
             weight=weight,
@@ -197,32 +201,32 @@ class DestinationReader:
 
     def _unpack(self, answer: memoryview) -> list[Any] | None:
         """The values of `WANTED`; None where the answer does not have them at the places learnt."""
-        if not self._headers or len(answer) < self._fields.size:
+        start = _ATTRIBUTE.size  # of the nest, which is all there is in an answer
+        if not self._headers or len(answer) < start + self._fields.size:
             return None
-        unpacked = self._fields.unpack_from(answer)
+        unpacked = self._fields.unpack_from(answer, start)
         if unpacked[::2] != self._headers:
             return None
         return [unpacked[place] for place in self._places]
 
     def _learn(self, answer: memoryview) -> None:
         """Find the places; every second field is an attribute's header, the others are values."""
-        start = next((at for kind, at, _ in _placed(answer, 0, len(answer)) if kind == CMD_ATTR_DEST), None)
-        if start is None:
+        self._headers = ()
+        nest = next((value for kind, value in attributes_of(answer) if kind == CMD_ATTR_DEST), None)
+        if nest is None:
             return
-        (length, _) = _ATTRIBUTE.unpack_from(answer, start)
-        nest = list(_placed(answer, start + _ATTRIBUTE.size, start + length))
-        places = sorted((at, kind) for kind, at, _ in nest if kind in self.WANTED)
         layout, end, headers, order = "=", 0, [], []
-        for at, kind in places:
-            value = self.WANTED[kind]
+        for kind, at, length in _placed(nest):
+            value = self.WANTED.get(kind)
+            if value is None or length != _ATTRIBUTE.size + struct.calcsize(f"={value}"):
+                continue
             layout += f"{at - end}xI{value}"
-            end = at + _ATTRIBUTE.size + struct.calcsize(f"={value}")
-            headers.append(_U32.unpack_from(answer, at)[0])
+            end = at + length
+            headers.append(_U32.unpack_from(nest, at)[0])
             order.append(kind)
-        self._fields, self._headers = struct.Struct(layout), tuple(headers)
-        self._places = tuple(2 * order.index(kind) + 1 for kind in self.WANTED if kind in order)
-        if len(self._places) < len(self.WANTED) - 1:
-            self._headers = ()
+        if self.WANTED.keys() - {DEST_ADDR_FAMILY} <= set(order):
+            self._fields, self._headers = struct.Struct(layout), tuple(headers)
+            self._places = tuple(2 * order.index(kind) + 1 for kind in self.WANTED if kind in order)
 
 
 def packed_daemon(daemon: SyncDaemon) -> bytes:
@@ -258,13 +262,16 @@ def pack(kind: int, value: bytes) -> bytes:
 
 def attributes_of(data: memoryview) -> Iterator[tuple[int, memoryview]]:
     """Type (without its two flag bits) and value of each attribute."""
-    for kind, at, length in _placed(data, 0, len(data)):
+    for kind, at, length in _placed(data):
         yield kind, data[at + _ATTRIBUTE.size : at + length]
 
 
-def _placed(data: memoryview, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Type, place and length, header included, of each attribute between two places."""
-    while end - start >= _ATTRIBUTE.size:
+def _placed(data: memoryview) -> Iterator[tuple[int, int, int]]:
+    """Type, place and length, header included, of each attribute that is there as a whole."""
+    start = 0
+    while len(data) - start >= _ATTRIBUTE.size:
         length, kind = _ATTRIBUTE.unpack_from(data, start)
+        if not _ATTRIBUTE.size <= length <= len(data) - start:
+            return
         yield kind & 0x3FFF, start, length
-        start += max(length + 3 & ~3, _ATTRIBUTE.size)
+        start += length + 3 & ~3

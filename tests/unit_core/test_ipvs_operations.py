@@ -14,20 +14,18 @@ from hafsm.core.ipvs import (
     TableEntry,
     Verb,
     apply,
-    destination_entry,
     difference,
     digest,
     kept_flags,
     service_entry,
 )
-from hafsm.core.settings import Forwarding, RealServer, VirtualService
+from hafsm.core.settings import Forwarding, VirtualService
 
 HTTP = ServiceEntry(protocol="tcp", address="192.0.2.1", port=80)
-MASQ, GATE, IPIP = Forwarding.MASQ, Forwarding.GATE, Forwarding.IPIP
 
 
 def real(number: int, weight: int = 1, port: int = 80) -> DestinationEntry:
-    return DestinationEntry(address=f"10.77.0.{number}", port=port, forwarding=MASQ, weight=weight)
+    return DestinationEntry(address=f"10.77.0.{number}", port=port, forwarding=Forwarding.MASQ, weight=weight)
 
 
 def table(*destinations: DestinationEntry, service: ServiceEntry = HTTP) -> tuple[TableEntry, ...]:
@@ -71,17 +69,6 @@ def test_what_the_kernel_would_not_keep_is_not_asked():
     assert service_entry(replace(service, persistent_s=9)).netmask == "255.255.255.0"
     for whole in ("255.255.255.255", "128"):
         assert service_entry(replace(service, persistent_s=9, netmask=whole)).netmask == ""
-
-
-@pytest.mark.parametrize(("forwarding", "port"), [(MASQ, 8080), (GATE, 80), (IPIP, 80)])
-def test_only_masq_has_a_port_of_its_own(forwarding, port):
-    """ipvsadm stores the service's port for the others; looking for the file's would never find them."""
-    service = VirtualService(protocol="tcp", address="192.0.2.1", port=80)
-    configured = RealServer(address="10.77.0.8", port=8080, forwarding=forwarding, weight=3, upper_threshold=7)
-    entry = destination_entry(service, configured, 0)
-    assert (entry.port, entry.weight, entry.upper_threshold) == (port, 0, 7)
-    mark = VirtualService(protocol="fwm", address="", port=0, mark=7)
-    assert destination_entry(mark, replace(configured, port=0), 3).port == 0
 
 
 def test_one_changed_line_is_one_operation():
