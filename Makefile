@@ -3,7 +3,7 @@ VENV ?= .venv
 PY   := $(VENV)/bin/python
 PYTHON ?= python3
 
-.PHONY: demo test check bench bench-failover install clean
+.PHONY: demo test check bench bench-failover bench-ipvs install clean
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/hafsm demo
@@ -21,6 +21,9 @@ bench: $(VENV)/.installed
 
 bench-failover: $(VENV)/.installed
 	$(PY) -m tests.bench.failover_bench
+
+bench-ipvs: $(VENV)/.installed
+	$(PY) -m tests.bench.ipvs_bench
 
 install: $(VENV)/.installed
 

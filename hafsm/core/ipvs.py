@@ -6,14 +6,18 @@ The words are ipvsadm's: a virtual *service* has *destinations* (real servers) w
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Iterator
 from enum import Enum
+from itertools import compress, count
+from operator import itemgetter, ne
 
 import msgspec
+from msgspec.structs import astuple
 
 from hafsm.core.settings import Forwarding, Value, VirtualService, host_port
 
 
-class ServiceEntry(Value, frozen=True):
+class ServiceEntry(Value, frozen=True, omit_defaults=True):
     """A virtual service as the kernel holds it, without its destinations."""
 
     protocol: str
@@ -24,7 +28,7 @@ class ServiceEntry(Value, frozen=True):
     mark: int = 0
     scheduler: str = "wrr"
     scheduler_flags: tuple[str, ...] = ()
-    """As `VirtualService.scheduler_flags`, sorted."""
+    """As `VirtualService.scheduler_flags`, by the names of `kept_flags`."""
     one_packet: bool = False
     persistent_s: int = 0
     netmask: str = ""
@@ -37,8 +41,13 @@ class ServiceEntry(Value, frozen=True):
             return f"fwm6:{self.mark}" if self.address else f"fwm:{self.mark}"
         return f"{self.protocol}:{host_port(self.address, self.port)}"
 
+    @property
+    def place(self) -> tuple[str, str, int, int]:
+        """Tells services apart as `key` does, without making text: for programs."""
+        return self.protocol, self.address, self.port, self.mark
 
-class DestinationEntry(Value, frozen=True):
+
+class DestinationEntry(Value, frozen=True, omit_defaults=True):
     """A real server as the kernel holds it."""
 
     address: str
@@ -53,7 +62,7 @@ class DestinationEntry(Value, frozen=True):
         return host_port(self.address, self.port)
 
 
-class TableEntry(Value, frozen=True):
+class TableEntry(Value, frozen=True, omit_defaults=True):
     """One virtual service with its destinations, in the order of the kernel or of the configuration."""
 
     service: ServiceEntry
@@ -71,7 +80,7 @@ class Verb(Enum):
     DELETE_DESTINATION = "delete destination"  # -d
 
 
-class Operation(Value, frozen=True):
+class Operation(Value, frozen=True, omit_defaults=True):
     """One IPVS netlink request."""
 
     verb: Verb
@@ -85,6 +94,24 @@ class Operation(Value, frozen=True):
         return f"{self.verb.value} {self.destination.key} of {self.service.key}"
 
 
+_GENERAL_FLAGS = {"sh-fallback": "flag-1", "sh-port": "flag-2", "mh-fallback": "flag-1", "mh-port": "flag-2"}
+_OWN_FLAGS = {
+    "sh": {"flag-1": "sh-fallback", "flag-2": "sh-port"},
+    "mh": {"flag-1": "mh-fallback", "flag-2": "mh-port"},
+}
+
+
+def kept_flags(scheduler: str, flags: Iterable[str]) -> tuple[str, ...]:
+    """Scheduler flags by the names that `ipvsadm -S` shows for this scheduler, sorted, each once.
+
+    The kernel has three bits whose meaning is the scheduler's: `sh-port` given to mh is its `mh-port`, given to rr it
+    is `flag-2`. A name that stands for no bit stays; the kernel's side refuses it.
+    """
+    own = _OWN_FLAGS.get(scheduler, {})
+    general = (_GENERAL_FLAGS.get(flag, flag) for flag in flags)
+    return tuple(sorted({own.get(flag, flag) for flag in general}))
+
+
 def service_entry(service: VirtualService) -> ServiceEntry:
     """The kernel's side of a configured service, without what it would not keep: a mask of all ones, or one that no
     persistence needs."""
@@ -95,7 +122,7 @@ def service_entry(service: VirtualService) -> ServiceEntry:
         port=service.port,
         mark=service.mark,
         scheduler=service.scheduler,
-        scheduler_flags=tuple(sorted(service.scheduler_flags)),
+        scheduler_flags=kept_flags(service.scheduler, service.scheduler_flags),
         one_packet=service.one_packet,
         persistent_s=service.persistent_s,
         netmask=service.netmask if kept else "",
@@ -108,58 +135,119 @@ def difference(wanted: tuple[TableEntry, ...], seen: tuple[TableEntry, ...]) -> 
     Within a service everything is added or edited before anything is deleted, so that a service that has a server
     before and after never has none in between (ldirectord adds the real server before it removes the fallback, for the
     same reason). Services nobody wants are deleted last. `seen` holds only services that are ours to touch.
+
+    Several destinations of one address and port are one in the kernel: the one with most weight counts, of equals the
+    first (two gate real servers that differ in the port alone; a fallback that is a real server, too).
+
+    What is the same object on both sides is not looked at: callers that keep the entries that did not change pay for
+    those that did.
     """
+    if wanted is seen:
+        return ()
     operations: list[Operation] = []
-    before = {entry.service.key: entry for entry in seen}
+    kept = {id(entry) for entry in wanted} & {id(entry) for entry in seen}
+    before = {entry.service.place: entry for entry in seen if id(entry) not in kept}
     for entry in wanted:
+        if id(entry) in kept:
+            continue
         service = entry.service
-        old = before.pop(service.key, None)
+        old = before.pop(service.place, None)
         if old is None:
             operations.append(Operation(verb=Verb.ADD_SERVICE, service=service))
         elif old.service != service:
             operations.append(Operation(verb=Verb.EDIT_SERVICE, service=service))
-        left = {d.key: d for d in old.destinations} if old is not None else {}
-        for destination in entry.destinations:
-            known = left.pop(destination.key, None)
-            if known == destination:
-                continue
-            verb = Verb.ADD_DESTINATION if known is None else Verb.EDIT_DESTINATION
-            operations.append(Operation(verb=verb, service=service, destination=destination))
-        operations.extend(
-            Operation(verb=Verb.DELETE_DESTINATION, service=service, destination=d) for d in left.values()
-        )
+        operations.extend(_changes(service, entry.destinations, old.destinations if old is not None else ()))
     operations.extend(Operation(verb=Verb.DELETE_SERVICE, service=e.service) for e in before.values())
     return tuple(operations)
 
 
+def _changes(
+    service: ServiceEntry, wanted: tuple[DestinationEntry, ...], seen: tuple[DestinationEntry, ...]
+) -> Iterator[Operation]:
+    """What `difference` does within a service."""
+    fresh, left = _unlike(wanted, seen)
+    if not fresh and not left:
+        return
+    if len({(d.address, d.port) for d in wanted}) < len(wanted):
+        fresh, left = _unlike(_merged(wanted), seen)
+    before = {(d.address, d.port): d for d in left}
+    for destination in fresh:
+        known = before.pop((destination.address, destination.port), None)
+        if known == destination:
+            continue
+        verb = Verb.ADD_DESTINATION if known is None else Verb.EDIT_DESTINATION
+        yield Operation(verb=verb, service=service, destination=destination)
+    for destination in before.values():
+        yield Operation(verb=Verb.DELETE_DESTINATION, service=service, destination=destination)
+
+
+def _unlike(
+    wanted: tuple[DestinationEntry, ...], seen: tuple[DestinationEntry, ...]
+) -> tuple[list[DestinationEntry], list[DestinationEntry]]:
+    """Both without their common beginning and end, and without the objects that stand in both. No loop here runs in
+    Python over what is equal."""
+    if wanted is seen:
+        return [], []
+    start = _alike(wanted, seen)
+    end = _alike(wanted[start:][::-1], seen[start:][::-1])
+    fresh, left = wanted[start : len(wanted) - end], seen[start : len(seen) - end]
+    both = set(map(id, fresh)) & set(map(id, left))
+    return [d for d in fresh if id(d) not in both], [d for d in left if id(d) not in both]
+
+
+def _alike(one: tuple[DestinationEntry, ...], other: tuple[DestinationEntry, ...]) -> int:
+    """How many entries both begin with."""
+    return next(compress(count(), map(ne, one, other)), min(len(one), len(other)))
+
+
+def _merged(destinations: tuple[DestinationEntry, ...]) -> tuple[DestinationEntry, ...]:
+    """One a place, at its first position."""
+    chosen: dict[tuple[str, int], DestinationEntry] = {}
+    for destination in destinations:
+        place = (destination.address, destination.port)
+        known = chosen.get(place)
+        if known is None or destination.weight > known.weight:
+            chosen[place] = destination
+    return tuple(chosen.values())
+
+
 def apply(operations: tuple[Operation, ...], table: tuple[TableEntry, ...]) -> tuple[TableEntry, ...]:
-    """The table after `operations` succeeded; what would fail in a kernel changes nothing here."""
-    entries = {entry.service.key: entry for entry in table}
+    """The table after `operations` succeeded; what would fail in a kernel changes nothing here.
+
+    Entries that no operation names are the same objects afterwards.
+    """
+    entries = {entry.service.place: entry for entry in table}
+    opened: dict[tuple[str, str, int, int], dict[tuple[str, int], DestinationEntry]] = {}
     for operation in operations:
-        key = operation.service.key
-        entry = entries.get(key)
+        place = operation.service.place
+        entry = entries.get(place)
         match operation.verb:
             case Verb.ADD_SERVICE | Verb.EDIT_SERVICE:
                 kept = entry.destinations if entry is not None else ()
-                entries[key] = TableEntry(service=operation.service, destinations=kept)
+                entries[place] = TableEntry(service=operation.service, destinations=kept)
             case Verb.DELETE_SERVICE:
-                entries.pop(key, None)
+                entries.pop(place, None)
+                opened.pop(place, None)
             case Verb.ADD_DESTINATION | Verb.EDIT_DESTINATION | Verb.DELETE_DESTINATION:
-                if entry is None or operation.destination is None:
+                destination = operation.destination
+                if entry is None or destination is None:
                     continue
-                destinations = {d.key: d for d in entry.destinations}
+                if place not in opened:
+                    opened[place] = {(d.address, d.port): d for d in entry.destinations}
                 if operation.verb is Verb.DELETE_DESTINATION:
-                    destinations.pop(operation.destination.key, None)
+                    opened[place].pop((destination.address, destination.port), None)
                 else:
-                    destinations[operation.destination.key] = operation.destination
-                entries[key] = TableEntry(service=entry.service, destinations=tuple(destinations.values()))
+                    opened[place][destination.address, destination.port] = destination
+    for place, destinations in opened.items():
+        entries[place] = TableEntry(service=entries[place].service, destinations=tuple(destinations.values()))
     return tuple(entries.values())
 
 
 def digest(table: tuple[TableEntry, ...]) -> str:
-    """SHA-256 of the table's content, whatever its order: equal tables have equal digests on every machine."""
-    canonical = sorted(
-        (TableEntry(service=e.service, destinations=tuple(sorted(e.destinations, key=lambda d: d.key))) for e in table),
-        key=lambda e: e.service.key,
-    )
-    return hashlib.sha256(msgspec.json.encode(canonical)).hexdigest()
+    """SHA-256 of the table's content, whatever its order: equal tables have equal digests on every machine.
+
+    Over plain rows and not over the entries' own encoding, which leaves a default out only if it is the very object.
+    """
+    rows = [(astuple(entry.service), sorted(map(astuple, entry.destinations), key=itemgetter(0, 1))) for entry in table]
+    rows.sort(key=itemgetter(0))
+    return hashlib.sha256(msgspec.json.encode(rows)).hexdigest()

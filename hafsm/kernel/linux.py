@@ -12,8 +12,10 @@ brings no route of its own, since the end of its lease would be the end of that 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import ipaddress
+import logging
 import os
 import socket
 import subprocess
@@ -29,11 +31,13 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkDumpInterrupted, NetlinkError
 
 from hafsm.core.ipvs import Operation, TableEntry
-from hafsm.core.settings import SECOND, Address, SyncDaemon
+from hafsm.core.settings import SECOND, Address, Forwarding, SyncDaemon
 from hafsm.errors import KernelError
 from hafsm.kernel.announce import HARDWARE_ETHERNET, Announcer
 from hafsm.kernel.ipvs_netlink import IpvsSocket
 from hafsm.kernel.rules import broadcast_of, is_v6, same_place
+
+log = logging.getLogger("hafsm.kernel")
 
 FOREVER_S = 0xFFFFFFFF
 """INFINITY_LIFE_TIME of IFA_CACHEINFO."""
@@ -91,6 +95,8 @@ class LinuxKernel:
             self._route = IPRoute()
         self._ipvs: IpvsSocket | None = None
         self._announcer: Announcer | None = None
+        self._forwarding_seen: set[str] = set()
+        """Settings that were looked at."""
 
     def prepare(self, *, ipvs: bool) -> None:
         """May take seconds when modules are loaded."""
@@ -167,6 +173,8 @@ class LinuxKernel:
         return self._ipvs_socket().read_table()
 
     def apply_operations(self, operations: Sequence[Operation]) -> tuple[int, ...]:
+        """See the contract. Says once if answers of masq real servers would end here."""
+        self._look_at_forwarding(operations)
         return self._ipvs_socket().apply_operations(operations)
 
     def sync_daemons(self) -> tuple[SyncDaemon, ...]:
@@ -258,6 +266,24 @@ class LinuxKernel:
         except NetlinkError as error:
             if error.code not in (errno.EADDRNOTAVAIL, errno.ENODEV):
                 raise
+
+    def _look_at_forwarding(self, operations: Sequence[Operation]) -> None:
+        """A router is not made of a machine unasked: what is missing is told."""
+        for operation in operations:
+            destination = operation.destination
+            if destination is None or destination.forwarding is not Forwarding.MASQ:
+                continue
+            name = "ipv6/conf/all/forwarding" if is_v6(destination.address) else "ipv4/ip_forward"
+            if name in self._forwarding_seen or ipaddress.ip_address(destination.address).is_loopback:
+                continue
+            self._forwarding_seen.add(name)
+            with contextlib.suppress(OSError):
+                if (SYSCTL / name).read_text(encoding="ascii").strip() == "0":
+                    log.warning(
+                        "%s: its answers come back through this director, which forwards nothing; set net.%s=1",
+                        operation,
+                        name.replace("/", "."),
+                    )
 
     def _ipvs_socket(self) -> IpvsSocket:
         """Opened at first use; loads the module when the kernel does not know IPVS yet."""

@@ -12,27 +12,14 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import msgspec
-
-from hafsm.core.ipvs import Operation, TableEntry, Verb, apply
+from hafsm.core.ipvs import Operation, TableEntry, Verb
 from hafsm.core.settings import SECOND, Address, SyncDaemon
 from hafsm.errors import KernelError
-from hafsm.kernel.rules import (
-    SERVICE_VERBS,
-    instead_of,
-    kept_netmask,
-    refused_weight_or_thresholds,
-    same_place,
-)
+from hafsm.kernel.memory_table import MemoryTable
+from hafsm.kernel.rules import same_place
 
 Watcher = Callable[[tuple[Address, ...], tuple[TableEntry, ...]], None]
 """Called with the held addresses and the table after either changed, in the thread that changed them."""
-
-PROTOCOLS = frozenset({"tcp", "udp", "sctp", "fwm"})
-"""What ip_vs_genl_set_cmd accepts; anything else is EPROTONOSUPPORT."""
-
-SCHEDULERS = frozenset({"rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "fo", "ovf", "mh", "twos"})
-"""The schedulers of Linux 6.1; the kernel answers ENOENT for any other."""
 
 
 @dataclass(slots=True)
@@ -64,7 +51,7 @@ class MemoryKernel:
         """Monotonic nanoseconds."""
         self._interfaces = None if interfaces is None else tuple(interfaces)
         self._held: list[_Held] = []
-        self._table: tuple[TableEntry, ...] = ()
+        self._table = MemoryTable()
         self._sync: SyncDaemon | None = None
         self._failures: defaultdict[str, deque[int]] = defaultdict(deque)
         self._watchers: list[Watcher] = []
@@ -97,7 +84,7 @@ class MemoryKernel:
         """The addresses held now and the table."""
         with self._lock:
             self.tick()
-            return tuple(h.address for h in self._held), self._table
+            return tuple(h.address for h in self._held), self._table.entries
 
     def prepare(self, *, ipvs: bool) -> None:
         with self._lock:
@@ -152,14 +139,14 @@ class MemoryKernel:
     def read_table(self) -> tuple[TableEntry, ...]:
         with self._lock:
             self._refuse("read_table", "read the IPVS table")
-            return self._table
+            return self._table.entries
 
     def apply_operations(self, operations: Sequence[Operation]) -> tuple[int, ...]:
         with self._lock:
             self._refuse("apply_operations", "change the IPVS table")
-            before = self._table
+            before = self._table.entries
             errors = tuple(map(self._apply, operations))
-            if self._table != before:
+            if self._table.entries != before:
                 self._changed()
             return errors
 
@@ -173,9 +160,13 @@ class MemoryKernel:
             self._refuse("set_sync_daemon", f"run the {daemon}")
             if self._sync != daemon:
                 self._sync = None
+                self._table.synchronising = False
+            if self._table.mixed:
+                raise KernelError(f"run the {daemon}", errno.EINVAL, "some real server is of the other address family")
             if self._interfaces is not None and daemon.interface not in self._interfaces:
                 raise KernelError(f"run the {daemon}", errno.ENODEV, f"there is no interface {daemon.interface}")
             self._sync = daemon
+            self._table.synchronising = True
 
     def close(self) -> None:
         """Nothing to release; addresses and table stay for whoever holds this object."""
@@ -183,40 +174,7 @@ class MemoryKernel:
     def _apply(self, operation: Operation) -> int:
         if failures := self._failures[operation.verb.value]:
             return failures.popleft()
-        error = self._verdict(operation)
-        if error:
-            try:
-                instead = instead_of(operation, error)
-            except KeyError:
-                return error
-            if instead is None:
-                return 0
-        kept = _as_kept(operation)
-        self._table = apply((kept,), self._table)
-        return 0
-
-    def _verdict(self, operation: Operation) -> int:
-        """The errno with which Linux would answer the bare request."""
-        service, destination, verb = operation.service, operation.destination, operation.verb
-        entry = next((e for e in self._table if e.service.key == service.key), None)
-        if verb in SERVICE_VERBS:
-            if service.protocol not in PROTOCOLS:
-                return errno.EPROTONOSUPPORT
-            if verb is not Verb.DELETE_SERVICE and service.scheduler not in SCHEDULERS:
-                return errno.ENOENT
-            if verb is Verb.ADD_SERVICE:
-                return errno.EEXIST if entry is not None else 0
-            return errno.ESRCH if entry is None else 0
-        if entry is None:
-            return errno.ESRCH
-        if destination is None:
-            return errno.EINVAL
-        if verb is not Verb.DELETE_DESTINATION and refused_weight_or_thresholds(destination):
-            return errno.ERANGE
-        known = any(d.key == destination.key for d in entry.destinations)
-        if verb is Verb.ADD_DESTINATION:
-            return errno.EEXIST if known else 0
-        return 0 if known else errno.ENOENT
+        return self._table.apply(operation)
 
     def _find(self, address: Address) -> _Held | None:
         return next((h for h in self._held if same_place(address, h.address.ip, h.address.prefix, h.interface)), None)
@@ -239,10 +197,4 @@ class MemoryKernel:
     def _changed(self) -> None:
         addresses = tuple(h.address for h in self._held)
         for watcher in self._watchers:
-            watcher(addresses, self._table)
-
-
-def _as_kept(operation: Operation) -> Operation:
-    """The operation with its service as the kernel will show it afterwards."""
-    service = msgspec.structs.replace(operation.service, netmask=kept_netmask(operation.service))
-    return msgspec.structs.replace(operation, service=service)
+            watcher(addresses, self._table.entries)

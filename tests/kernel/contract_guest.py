@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import random
 import subprocess
 import sys
@@ -16,6 +17,8 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from hafsm.core.ipvs import DestinationEntry, Operation, ServiceEntry, TableEntry, Verb, difference, digest
 from hafsm.core.settings import SECOND, Address, Forwarding
@@ -46,6 +49,8 @@ class Bench:
         """Make the IPVS table equal to `table`."""
         operations = difference(table, self.kernel.read_table())
         assert not any(self.kernel.apply_operations(operations))
+        left = difference(table, self.kernel.read_table())
+        assert not left, f"still to do: {', '.join(map(str, left))}"
         assert digest(self.kernel.read_table()) == digest(table)
 
 
@@ -160,7 +165,7 @@ def without_an_interface_the_route_decides(bench: Bench) -> None:
 
 
 def service(port: int = 80, **more: object) -> ServiceEntry:
-    return ServiceEntry(protocol="tcp", address="192.0.2.1", port=port, **more)
+    return ServiceEntry(**{"protocol": "tcp", "address": "192.0.2.1", "port": port, **more})
 
 
 def real(number: int, **more: object) -> DestinationEntry:
@@ -194,8 +199,41 @@ def every_field_survives(bench: Bench) -> None:
             service=ServiceEntry(
                 protocol="tcp", address="2001:db8::1", port=80, scheduler="sh", persistent_s=1, netmask="64"
             ),
-            destinations=(real(1, address="2001:db8::2"),),
+            destinations=(
+                real(1, address="2001:db8::2"),
+                real(1, address="2001:db8::3", forwarding=Forwarding.GATE, upper_threshold=3),
+                real(1, forwarding=Forwarding.IPIP),
+            ),
         ),
+        TableEntry(
+            service=service(
+                81, scheduler="sh", scheduler_flags=("flag-3", "sh-fallback", "sh-port"), persistent_s=31 * 86_400
+            ),
+            destinations=(real(1, address="2001:db8::2", forwarding=Forwarding.IPIP),),
+        ),
+        TableEntry(service=service(82, scheduler="mh", scheduler_flags=("mh-fallback",))),
+        TableEntry(service=service(83, scheduler="wlc", scheduler_flags=("flag-1", "flag-2", "flag-3"))),
+        TableEntry(
+            service=ServiceEntry(
+                protocol="udp", address="192.0.2.1", port=123, one_packet=True, persistent_s=30, scheduler="rr"
+            ),
+            destinations=(real(1, port=123),),
+        ),
+        TableEntry(
+            service=ServiceEntry(protocol="udp", address="2001:db8::1", port=53, one_packet=True),
+            destinations=(real(1, address="2001:db8::2", port=53),),
+        ),
+        TableEntry(
+            service=ServiceEntry(protocol="sctp", address="192.0.2.1", port=80), destinations=(real(1), real(2))
+        ),
+        TableEntry(service=ServiceEntry(protocol="sctp", address="2001:db8::1", port=80)),
+        TableEntry(
+            service=ServiceEntry(
+                protocol="fwm", address="::", port=0, mark=7, persistent_s=60, netmask="64", one_packet=True
+            ),
+            destinations=(real(1, address="2001:db8::2", port=0, forwarding=Forwarding.GATE),),
+        ),
+        TableEntry(service=ServiceEntry(protocol="fwm", address="", port=0, mark=2**32 - 1)),
     )
 
 
@@ -204,6 +242,81 @@ def masks_that_mean_nothing_are_shown_empty(bench: Bench) -> None:
     do(bench, Verb.ADD_SERVICE, service(81, persistent_s=9, netmask="255.255.255.255"))
     shown = {entry.service for entry in bench.kernel.read_table()}
     assert shown == {service(80), service(81, persistent_s=9)}
+
+
+def flags_are_shown_by_the_names_of_their_scheduler(bench: Bench) -> None:
+    for port, scheduler, asked in (
+        (80, "sh", ("flag-1", "flag-2")),
+        (81, "mh", ("sh-port", "mh-port")),
+        (82, "rr", ("flag-3", "sh-fallback")),
+    ):
+        assert do(bench, Verb.ADD_SERVICE, service(port, scheduler=scheduler, scheduler_flags=asked)) == 0
+    shown = {entry.service.port: entry.service.scheduler_flags for entry in bench.kernel.read_table()}
+    assert shown == {80: ("sh-fallback", "sh-port"), 81: ("mh-port",), 82: ("flag-1", "flag-3")}
+
+
+def flags_persistence_and_mask_can_be_taken_back(bench: Bench) -> None:
+    udp = ServiceEntry(protocol="udp", address="192.0.2.1", port=53, scheduler="sh")
+    everything = replace(udp, one_packet=True, scheduler_flags=("sh-port",), persistent_s=60, netmask="255.255.0.0")
+    for wanted in (everything, udp, replace(udp, scheduler="rr", one_packet=True), replace(udp, persistent_s=9), udp):
+        bench.fill(TableEntry(service=wanted, destinations=(real(1),)))
+
+
+def every_scheduler_can_be_asked_for(bench: Bench) -> None:
+    """The kernel loads the module of one that it does not have yet."""
+    names = ("rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "fo", "ovf", "mh", "none")
+    for name in names:
+        bench.fill(TableEntry(service=service(scheduler=name), destinations=(real(1), real(2, weight=0))))
+
+
+def a_quiesced_server_keeps_everything_but_its_weight(bench: Bench) -> None:
+    full = real(1, weight=9, upper_threshold=10, lower_threshold=5, forwarding=Forwarding.IPIP)
+    for weight in (9, 0, 9):
+        bench.fill(TableEntry(service=service(), destinations=(replace(full, weight=weight),)))
+
+
+def a_service_that_would_become_another_is_refused(bench: Bench) -> None:
+    """Nothing of it reaches a kernel: mark 0 would be tcp 0.0.0.0:0, a flag without a bit none, 50 days a moment."""
+    v6 = ServiceEntry(protocol="tcp", address="2001:db8::1", port=80, persistent_s=60)
+    for wrong in (
+        ServiceEntry(protocol="fwm", address="", port=0, mark=0),
+        service(scheduler_flags=("flag-4",)),
+        service(persistent_s=31 * 86_400 + 1),
+        service(persistent_s=-1),
+        service(persistent_s=60, netmask="24"),
+        service(persistent_s=60, netmask="255.255.0"),
+        replace(v6, netmask="0"),
+        replace(v6, netmask="129"),
+        replace(v6, netmask="255.255.255.0"),
+        service(address="192.0.2.300"),
+    ):
+        assert do(bench, Verb.ADD_SERVICE, wrong) == errno.EINVAL, wrong
+        assert do(bench, Verb.EDIT_SERVICE, wrong) == errno.EINVAL, wrong
+    assert bench.kernel.read_table() == ()
+
+
+def an_address_of_no_single_host_is_refused(bench: Bench) -> None:
+    v6 = ServiceEntry(protocol="tcp", address="2001:db8::1", port=80)
+    bench.fill(TableEntry(service=service()), TableEntry(service=v6))
+    for entry, addresses in (
+        (service(), ("0.0.0.0", "224.0.0.1", "255.255.255.255", "10.0.0.300")),
+        (v6, ("::", "ff02::1", "fe80::1")),
+    ):
+        for address in addresses:
+            assert do(bench, Verb.ADD_DESTINATION, entry, real(1, address=address)) == errno.EINVAL, address
+
+
+def another_family_needs_a_tunnel(bench: Bench) -> None:
+    v6 = ServiceEntry(protocol="tcp", address="2001:db8::1", port=80)
+    bench.fill(TableEntry(service=service()), TableEntry(service=v6))
+    for entry, address in ((service(), "2001:db8::9"), (v6, "10.77.0.9")):
+        other = real(1, address=address)
+        for forwarding in (Forwarding.MASQ, Forwarding.GATE):
+            assert do(bench, Verb.ADD_DESTINATION, entry, replace(other, forwarding=forwarding)) == errno.EINVAL
+        assert do(bench, Verb.ADD_DESTINATION, entry, replace(other, forwarding=Forwarding.IPIP)) == 0
+        assert do(bench, Verb.EDIT_DESTINATION, entry, replace(other, forwarding=Forwarding.GATE)) == errno.EINVAL
+        assert do(bench, Verb.DELETE_DESTINATION, entry, other) == 0
+    assert all(not entry.destinations for entry in bench.kernel.read_table())
 
 
 def adding_what_exists_edits_it(bench: Bench) -> None:
@@ -314,6 +427,19 @@ def many_operations_in_one_call(bench: Bench) -> None:
     bench.fill(TableEntry(service=service(), destinations=tuple(destinations[::7])))
 
 
+def many_refusals_in_one_call(bench: Bench) -> None:
+    """Every one is answered, and what stands in for it is done: 600 adds of what exists, 600 edits of what does not."""
+    present = tuple(real(1, address=f"10.78.{n // 250}.{n % 250 + 1}") for n in range(600))
+    absent = tuple(replace(d, port=81) for d in present)
+    bench.fill(TableEntry(service=service(), destinations=present))
+    wanted = [replace(d, weight=5) for d in (*present, *absent)]
+    operations = [Operation(verb=Verb.ADD_DESTINATION, service=service(), destination=d) for d in wanted[:600]]
+    operations += [Operation(verb=Verb.EDIT_DESTINATION, service=service(), destination=d) for d in wanted[600:]]
+    operations += [Operation(verb=Verb.ADD_DESTINATION, service=service(99), destination=d) for d in present]
+    assert bench.kernel.apply_operations(operations) == (0,) * 1200 + (errno.ESRCH,) * 600
+    bench.fill(TableEntry(service=service(), destinations=tuple(wanted)))
+
+
 Case = Callable[[Bench], None]
 
 ADDRESS_CASES: tuple[Case, ...] = (
@@ -334,6 +460,13 @@ ADDRESS_CASES: tuple[Case, ...] = (
 IPVS_CASES: tuple[Case, ...] = (
     every_field_survives,
     masks_that_mean_nothing_are_shown_empty,
+    flags_are_shown_by_the_names_of_their_scheduler,
+    flags_persistence_and_mask_can_be_taken_back,
+    every_scheduler_can_be_asked_for,
+    a_quiesced_server_keeps_everything_but_its_weight,
+    a_service_that_would_become_another_is_refused,
+    an_address_of_no_single_host_is_refused,
+    another_family_needs_a_tunnel,
     adding_what_exists_edits_it,
     editing_what_is_absent_adds_it,
     editing_a_service_keeps_its_destinations,
@@ -343,6 +476,7 @@ IPVS_CASES: tuple[Case, ...] = (
     operations_on_one_object_keep_their_order,
     any_table_becomes_any_other,
     many_operations_in_one_call,
+    many_refusals_in_one_call,
 )
 
 
@@ -380,6 +514,7 @@ def main(part: str) -> None:
     from hafsm.kernel.linux import LinuxKernel  # not loaded where only the embedded kernel runs
     from tests.kernel import witness_guest
 
+    logging.getLogger("hafsm").addHandler(logging.NullHandler())  # standard error is what must not happen
     kernel = LinuxKernel()
     kernel.prepare(ipvs=part == "ipvs")
     bench = Bench(kernel, lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME), lambda: time.sleep(0.02))

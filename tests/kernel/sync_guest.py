@@ -9,9 +9,10 @@ from __future__ import annotations
 import errno
 import time
 
-from hafsm.core.settings import SyncDaemon, SyncRole
+from hafsm.core.ipvs import ServiceEntry, TableEntry, Verb
+from hafsm.core.settings import Forwarding, SyncDaemon, SyncRole
 from hafsm.kernel.interface import Kernel
-from tests.kernel.contract_guest import Bench, Case, error_of, lay_cables, report, run
+from tests.kernel.contract_guest import Bench, Case, do, error_of, lay_cables, real, report, run
 
 MASTER = SyncDaemon(role=SyncRole.MASTER, interface="lan0", sync_id=7)
 BACKUP = SyncDaemon(role=SyncRole.BACKUP, interface="lan0", sync_id=7)
@@ -45,6 +46,19 @@ def an_unknown_interface_is_refused_and_the_old_role_is_over(bench: Bench) -> No
     assert bench.kernel.sync_daemons() == ()
 
 
+def it_does_not_go_with_real_servers_of_the_other_family(bench: Bench) -> None:
+    v6 = ServiceEntry(protocol="tcp", address="2001:db8::1", port=80)
+    tunnelled = real(1, forwarding=Forwarding.IPIP)
+    bench.fill(TableEntry(service=v6, destinations=(tunnelled,)))
+    assert error_of(lambda: bench.kernel.set_sync_daemon(MASTER)).errno == errno.EINVAL
+    assert bench.kernel.sync_daemons() == ()
+    bench.fill(TableEntry(service=v6))
+    bench.kernel.set_sync_daemon(MASTER)
+    assert do(bench, Verb.ADD_DESTINATION, v6, tunnelled) == errno.EINVAL
+    assert do(bench, Verb.DELETE_DESTINATION, v6, tunnelled) == 0
+    bench.fill()
+
+
 def both_roles_of_somebody_else_become_one(bench: Bench) -> None:
     """Real kernels only: two daemons may run at once, as ipvsadm starts them."""
     for state in ("master", "backup"):
@@ -67,6 +81,7 @@ SYNC_CASES: tuple[Case, ...] = (
     asking_again_changes_nothing,
     another_interface_or_id_starts_it_anew,
     an_unknown_interface_is_refused_and_the_old_role_is_over,
+    it_does_not_go_with_real_servers_of_the_other_family,
 )
 WITNESS_CASES: tuple[Case, ...] = (both_roles_of_somebody_else_become_one, ipvsadm_sees_the_same)
 
