@@ -388,7 +388,9 @@ def _leave_if_free(turn: Turn) -> None:
     state = turn.state
     if not state.stop_reason or state.phase in (Phase.LEAVING, Phase.GONE):
         return
-    if state.handover is Handover.IDLE or state.lending is Lending.HELD or state.now >= state.stop_deadline:
+    if state.lending is Lending.HELD:
+        standby.ends(turn, "peer_holds")
+    if state.handover is Handover.IDLE or state.now >= state.stop_deadline:
         _leave(turn)
 
 
@@ -399,7 +401,8 @@ def _leave(turn: Turn) -> None:
     state.phase = PHASE.fire(before, "stop")
     if state.phase is before:
         return
-    turn.say(f"{state.stop_reason}: stopping, releasing {state.mine.value} resources")
+    held = "" if state.mine is Holding.NONE else f", releasing {state.mine.value} resources"
+    turn.say(f"{state.stop_reason}: stopping{held}")
     state.failback_due = False
     standby.cancel(turn)
     state.fence_action = state.fence_deadline = 0

@@ -43,7 +43,7 @@ def message(turn: Turn, event: MessageReceived) -> None:
             turn.moved = True
             _compare(turn)
         case "you_are_dead":
-            if turn.state.giving_up is Holding.NONE:
+            if turn.state.giving_up is Holding.NONE and has_groups(turn.state, turn.state.mine):
                 send_count(turn)  # this verdict may be old: an equal count makes the peer take it back
             _plan(turn, Holding.ALL, f"{event.node} sees more ping nodes ({seen(turn)} here)")
         case "abort_giveup":

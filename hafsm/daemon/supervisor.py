@@ -56,7 +56,8 @@ class Supervisor:
     def run(self) -> int:
         """Returns the exit code of the daemon."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._forward)
+            signal.signal(number, self._stop)
+        signal.signal(signal.SIGHUP, self._reload)
         crashes = 0
         while True:
             began = time.monotonic()
@@ -74,16 +75,21 @@ class Supervisor:
             if self._stopping:
                 return 0
 
-    def _forward(self, number: int, _frame: object) -> None:
+    def _stop(self, _number: int, _frame: object) -> None:
         self._stopping = True
         if self._child:
             os.kill(self._child, signal.SIGTERM)
+
+    def _reload(self, _number: int, _frame: object) -> None:
+        """A core that is not there, or not ready, reads the files when it starts."""
+        if self._child:
+            os.kill(self._child, signal.SIGHUP)
 
     def _one_life(self) -> tuple[int, str]:
         """(exit code, why it counts as a crash or empty)."""
         reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         parent = os.getpid()
-        signals = {signal.SIGTERM, signal.SIGINT}
+        signals = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
         signal.pthread_sigmask(signal.SIG_BLOCK, signals)
         child = os.fork()
         if child == 0:
@@ -106,6 +112,7 @@ class Supervisor:
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
             for number in signals:
                 signal.signal(number, signal.SIG_DFL)
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the loop handles it
             signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
             if os.getppid() == parent:
                 code = self._live(writing)

@@ -175,6 +175,18 @@ def test_an_edited_file_is_applied_and_a_broken_one_is_not(daemon: Daemon) -> No
     assert daemon.status()["configuration"] == "as read"
 
 
+def test_sighup_to_the_daemon_applies_an_edited_file_without_autoreload(daemon: Daemon) -> None:
+    """As systemd and administrators send it: to the process that they see, which is the supervisor."""
+    path = daemon.folder / "ha.d/ldirectord.cf"
+    path.write_text(path.read_text().replace("autoreload=yes", "autoreload=no"))
+    daemon.start()
+    daemon.waits_until(holds)
+    path.write_text(path.read_text() + "\treal=127.0.1.22:18080 masq 3\n")
+    assert daemon.process is not None
+    daemon.process.send_signal(signal.SIGHUP)
+    daemon.waits_until(lambda status: len(status["services"][0]["reals"]) == 2)
+
+
 def test_a_second_daemon_refuses_to_start(daemon: Daemon) -> None:
     daemon.start()
     daemon.waits_until(lambda status: status["event"] > 0)

@@ -482,3 +482,22 @@ def test_a_peer_whose_report_was_lost_for_good_is_asked_again() -> None:
     assert not pair.settled()
     pair.lose = lambda message: False
     pair.until(pair.settled, limit=31 * SECOND)
+
+
+def test_a_director_that_gave_all_away_for_ping_nodes_is_quiet_about_it() -> None:
+    """Each verdict was once answered by a count, and each count by a verdict, as fast as the network turns round."""
+    pair = Pair().start()
+    pair.run(10 * SECOND)
+    pair.a.sees_gateway = False
+    pair.until(lambda: pair.holders() == [B] and pair.settled())
+    before = len(pair.a.log) + len(pair.b.log)
+    pair.run(60 * SECOND)
+    sent = [
+        action.kind
+        for machine in (pair.a, pair.b)
+        for _, actions in machine.log
+        for action in actions
+        if isinstance(action, act.SendMessage) and action.kind in ("num_ping_nodes", "you_are_dead")
+    ]
+    assert len(sent) < 20, "once, and not again until something changes"
+    assert len(pair.a.log) + len(pair.b.log) - before < 400

@@ -81,6 +81,17 @@ def test_the_vip_is_served_at_every_moment(name: str) -> None:
     assert not giver.vips() and not giver.table and not giver.scripts
 
 
+def test_a_stop_that_handed_over_says_so() -> None:
+    pair = Pair()
+    at_a(pair)
+    stop(pair)
+    pair.until(lambda: bool(pair.a.exits))
+    said = "; ".join(pair.a.reasons)
+    assert "SIGTERM: stopping: offering local resources to server19" in said
+    assert "server19 has local resources now; SIGTERM: stopping" in said
+    assert "is off" not in said and "none" not in said
+
+
 def test_a_taker_has_the_virtual_services_before_the_vip() -> None:
     pair = Pair()
     at_a(pair)

@@ -13,7 +13,7 @@ from hafsm.daemon.supervisor import EXIT_REFUSED, EXIT_RESTART, Supervisor
 
 @pytest.fixture(autouse=True)
 def own_signals():
-    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     yield
     for number, handler in kept.items():
         signal.signal(number, handler)
@@ -113,10 +113,11 @@ def test_releasing_may_fail_and_the_core_lives_again(tmp_path: Path) -> None:
     assert Supervisor(lives, on_crash=broken, feed=lambda: None, hang_limit_s=10).run() == 0 and lives.count == 2
 
 
-def test_sigterm_reaches_the_core_and_its_end_is_the_daemons_end(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_reaches_the_core_which_decides(tmp_path: Path, number: signal.Signals) -> None:
     def waits(alive: int) -> int:
         caught = []
-        signal.signal(signal.SIGTERM, lambda *_: caught.append(1))
+        signal.signal(number, lambda *_: caught.append(1))
         (tmp_path / "ready").write_text("")
         while not caught:
             os.write(alive, b".")
@@ -126,7 +127,7 @@ def test_sigterm_reaches_the_core_and_its_end_is_the_daemons_end(tmp_path: Path)
     def later() -> None:
         while not (tmp_path / "ready").exists():
             time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), number)
 
     thread = threading.Thread(target=later)
     lives = Lives(tmp_path, waits)
