@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from hafsm.checks.pool import CheckPool
 from hafsm.core.events import CheckResult
@@ -119,7 +119,7 @@ def spec(
     *,
     interval_ms: int = 20,
     timeout_ms: int = 30_000,
-    **changes: str,
+    **changes: object,
 ) -> CheckSpec:
     """A check of `target`; its timeout is far away unless the test is about it."""
     address, port = target
@@ -136,11 +136,11 @@ def spec(
 class Director:
     """Stands where the daemon stands: owns a pool and remembers all that it hears."""
 
-    def __init__(self, *, workers: int = 1, hung_after_s: float = 30.0) -> None:
+    def __init__(self, *, workers: int = 1, user: str = "", hung_after_s: float = 30.0) -> None:
         self.batches: list[tuple[int, tuple[CheckResult, ...]]] = []
         self.lost: list[tuple[int, str]] = []
         self._news = asyncio.Event()
-        self.pool = CheckPool(workers, self._batch, self._lost, hung_after_s=hung_after_s)
+        self.pool = CheckPool(workers, self._batch, self._lost, user=user, hung_after_s=hung_after_s)
 
     def _batch(self, plan: int, results: tuple[CheckResult, ...]) -> None:
         self.batches.append((plan, results))
@@ -150,8 +150,8 @@ class Director:
         self.lost.append((worker, detail))
         self._news.set()
 
-    async def run(self, checks: Sequence[CheckSpec]) -> None:
-        self.pool.set_plan(1, checks)
+    async def run(self, checks: Sequence[CheckSpec], secrets: Mapping[str, bytes] | None = None) -> None:
+        self.pool.set_plan(1, checks, secrets)
         await self.pool.start()
 
     async def until(self, happened: Callable[[], bool]) -> None:
@@ -160,6 +160,22 @@ class Director:
             while not happened():
                 self._news.clear()
                 await self._news.wait()
+
+    def first_verdicts(self) -> dict[int, tuple[bool, str]]:
+        """Check → (ok, detail) of its first result."""
+        verdicts: dict[int, tuple[bool, str]] = {}
+        for result in self.results():
+            verdicts.setdefault(result.check, (result.ok, result.detail))
+        return verdicts
+
+    async def judge(
+        self, checks: Sequence[CheckSpec], secrets: Mapping[str, bytes] | None = None
+    ) -> list[tuple[bool, str]]:
+        """Run the checks until each has a verdict; returns these."""
+        await self.run(checks, secrets)
+        await self.until(lambda: len(self.first_verdicts()) == len(checks) or bool(self.lost))
+        assert self.lost == []
+        return [verdict for _, verdict in sorted(self.first_verdicts().items())]
 
     def results(self, plan: int = 1) -> list[CheckResult]:
         """All results of a plan, in the order heard."""
