@@ -1,4 +1,4 @@
-"""The helper process: runs what blocks. Programs (external checks), and libraries that know no epoll (ldap, SQL).
+"""The helper process: runs what blocks. Programs (external checks), and libraries that know no epoll (SQL).
 
 A worker starts one of these when it first needs it, and asks it for children over standard input. Each child does one
 job after the other on a socket of its own: one `Job`, one answer. A job that hangs costs a child and nobody else
@@ -151,6 +151,14 @@ def serve(channel: socket.socket, family: bytes, user: str) -> None:
         channel.send(msgspec.msgpack.encode(verdict))
 
 
+def _load(module: str) -> None:
+    """Once, before the fork: the children share it, and need not be able to read files as whom they become."""
+    with contextlib.suppress(ImportError):
+        importlib.import_module(module)
+    importlib.import_module("hafsm.checks.libraries")
+    importlib.import_module("encodings.idna")
+
+
 def main(user: str) -> int:
     """Fork a child for each socket that arrives; ends with the worker."""
     control = socket.socket(fileno=os.dup(0))
@@ -165,9 +173,7 @@ def main(user: str) -> int:
         if not fds:
             continue
         if family.startswith(LIBRARY):
-            # Once, before the fork, so that the children share it.
-            with contextlib.suppress(ImportError):
-                importlib.import_module(family.removeprefix(LIBRARY).decode())
+            _load(family.removeprefix(LIBRARY).decode())
             family = LIBRARY
         try:
             child = os.fork()

@@ -10,7 +10,6 @@ from typing import NoReturn
 
 import msgspec
 
-from hafsm.checks.answer import Pattern
 from hafsm.checks.connect import Check, LocalTrouble, UnusableCheck, Verdict, target
 from hafsm.core.settings import CheckKind, CheckSpec, host_port
 
@@ -18,13 +17,11 @@ JOB_MAX_BYTES = 64 * 1024
 PROGRAM, LIBRARY = b"program", b"library:"
 """What a child is for; a library's first module stands behind the colon."""
 MODULES = {
-    CheckKind.LDAP: "ldap3",
-    CheckKind.LDAPS: "ldap3",
     CheckKind.MYSQL: "pymysql",
-    CheckKind.PGSQL: "pg8000",
+    CheckKind.PGSQL: "pg8000.dbapi",
     CheckKind.ORACLE: "oracledb",
 }
-"""What `hafsm[checks]` installs."""
+"""Of the packages that `hafsm[checks]` installs."""
 CHILDREN_MAX = 512
 """Of one worker, busy and idle; a check beyond them waits for the next one that ends."""
 IDLE_MAX = 16
@@ -203,16 +200,13 @@ def external(spec: CheckSpec, helpers: Helpers) -> Check:
 def by_library(spec: CheckSpec, helpers: Helpers, password: bytes) -> Check:
     """A check that a Python library does. Raises ValueError."""
     target(spec.address, spec.port)
-    if spec.receive:
-        Pattern(spec.receive)
     module = MODULES[spec.kind]
     if importlib.util.find_spec(module) is None:
         return UnusableCheck(
             spec,
             f"{spec.kind.value} checks need the Python package {module}: install hafsm with its extra, hafsm[checks]",
         )
-    if spec.kind not in (CheckKind.LDAP, CheckKind.LDAPS):
-        missing = [name for name, value in (("login", spec.login), ("request", spec.request.strip("/"))) if not value]
-        if missing:
-            raise ValueError(f"{spec.kind.value} checks need {' and '.join(missing)}")
+    missing = [name for name, value in (("login", spec.login), ("request", spec.request.strip("/"))) if not value]
+    if missing:
+        raise ValueError(f"{spec.kind.value} checks need {' and '.join(missing)}")
     return HelpedCheck(spec, helpers, LIBRARY + module.encode(), Job(spec, password=password))

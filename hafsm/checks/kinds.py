@@ -170,6 +170,15 @@ def _dns(spec: CheckSpec, _secrets: Secrets, _helpers: GetHelpers) -> Check:
     return DatagramCheck(spec, lambda _: dns.dns_datagram(name, kind, pattern))
 
 
+def _ldap(spec: CheckSpec, secrets: Secrets, _helpers: GetHelpers) -> Check:
+    from hafsm.checks.ldap import ldap
+    from hafsm.checks.stream import StreamCheck
+
+    base, login = spec.request.removeprefix("/").encode(), spec.login.encode()
+    password, pattern = _secret(spec.password, "password", secrets), _pattern(spec)
+    return StreamCheck(spec, lambda _: ldap(base, login, password, pattern), tls=spec.kind is CheckKind.LDAPS)
+
+
 def _radius(spec: CheckSpec, secrets: Secrets, _helpers: GetHelpers) -> Check:
     from hafsm.checks import radius
     from hafsm.checks.stream import DatagramCheck
@@ -208,8 +217,8 @@ _MAKERS: dict[CheckKind, Callable[[CheckSpec, Secrets, GetHelpers], Check]] = {
     CheckKind.IMAP: _imap,
     CheckKind.IMAPS: _imap,
     CheckKind.NNTP: _nntp,
-    CheckKind.LDAP: _library,
-    CheckKind.LDAPS: _library,
+    CheckKind.LDAP: _ldap,
+    CheckKind.LDAPS: _ldap,
     CheckKind.DNS: _dns,
     CheckKind.MYSQL: _library,
     CheckKind.PGSQL: _library,

@@ -1,18 +1,15 @@
-"""LDAP and SQL checks, each by its library, in a child of the helper process that may hang or die.
+"""SQL checks, each by its library, in a child of the helper process that may hang or die.
 
 What a database says about a login may hold it: only its error codes go into a verdict (law L10).
 """
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from hafsm.checks.answer import Pattern
 from hafsm.checks.connect import PASSED, Verdict, explain
 from hafsm.checks.jobs import Job
-from hafsm.checks.tls import SYSTEM, server_name
 from hafsm.core.settings import CheckKind
 
 
@@ -28,58 +25,9 @@ def run(job: Job) -> Verdict:
         return Verdict(False, f"unusable answer ({type(error).__name__})")
 
 
-def _ldap(job: Job) -> Verdict:
-    """Bind (simple with a login and a password, else anonymous), then read one entry. Source: ldirectord."""
-    import ldap3
-    from ldap3.core import exceptions
-
-    spec = job.spec
-    timeout_s = spec.timeout_ns / 1e9
-    tls = None
-    if spec.kind is CheckKind.LDAPS:
-        authority = spec.tls.authority
-        tls = ldap3.Tls(
-            validate=ssl.CERT_REQUIRED if authority else ssl.CERT_NONE,
-            ca_certs_file=authority if authority not in ("", SYSTEM) else None,
-            sni=server_name(spec),
-            valid_names=[name] if authority and (name := server_name(spec)) else None,
-        )
-    server = ldap3.Server(
-        spec.address, spec.port, use_ssl=tls is not None, tls=tls, get_info=ldap3.NONE, connect_timeout=timeout_s
-    )
-    login = bool(spec.login and job.password)
-    connection = ldap3.Connection(
-        server,
-        user=spec.login if login else None,
-        password=job.password.decode("utf-8", "surrogateescape") if login else None,
-        read_only=True,
-        receive_timeout=timeout_s,
-        raise_exceptions=False,
-    )
-    try:
-        if not connection.bind():
-            return Verdict(False, f"bind: {connection.result['description']}")
-        base = spec.request.removeprefix("/")
-        connection.search(base, "(objectClass=*)", ldap3.BASE, attributes=ldap3.NO_ATTRIBUTES, size_limit=2)
-        result = connection.result["description"]
-        entries = [entry for entry in connection.response or () if entry.get("type") == "searchResEntry"]
-    except exceptions.LDAPSocketOpenError:
-        return Verdict(False, "TLS or connection failed" if tls else "connection failed")
-    except exceptions.LDAPExceptionError as error:
-        return Verdict(False, f"LDAP: {type(error).__name__.removeprefix('LDAP')}")
-    if result != "success":
-        return Verdict(False, f"search: {result}")
-    if len(entries) != 1:
-        return Verdict(False, f"{len(entries)} entries instead of one")
-    return Pattern(spec.receive, "entry").judge(str(entries[0]["dn"]).encode()) if spec.receive else PASSED
-
-
-def _sql(job: Job) -> str:
-    return job.spec.request.removeprefix("/")
-
-
-def _rows(cursor: Any, query: str) -> Verdict:
-    cursor.execute(query)
+def _rows(cursor: Any, job: Job) -> Verdict:
+    """ldirectord runs the query twice; once will do."""
+    cursor.execute(job.spec.request.removeprefix("/"))
     return PASSED if cursor.fetchone() is not None else Verdict(False, "the query yields no row")
 
 
@@ -99,7 +47,7 @@ def _mysql(job: Job) -> Verdict:
             read_timeout=timeout_s,
             write_timeout=timeout_s,
         ) as connection:
-            return _rows(connection.cursor(pymysql.cursors.SSCursor), _sql(job))
+            return _rows(connection.cursor(pymysql.cursors.SSCursor), job)
     except pymysql.err.MySQLError as error:
         return _by_cause(error, f"MySQL error {error.args[0]}" if error.args and type(error.args[0]) is int else "")
 
@@ -120,7 +68,7 @@ def _pgsql(job: Job) -> Verdict:
             application_name="hafsm",
         )
         try:
-            return _rows(connection.cursor(), _sql(job))
+            return _rows(connection.cursor(), job)
         finally:
             connection.close()
     except pg8000.dbapi.Error as error:
@@ -142,7 +90,7 @@ def _oracle(job: Job) -> Verdict:
             service_name=spec.database or None,
             tcp_connect_timeout=spec.timeout_ns / 1e9,
         ) as connection:
-            return _rows(connection.cursor(), _sql(job))
+            return _rows(connection.cursor(), job)
     except oracledb.Error as error:
         code = getattr(error.args[0], "full_code", "") if error.args else ""
         return _by_cause(error, f"Oracle error {code}" if code else "")
@@ -162,8 +110,6 @@ def _by_cause(error: BaseException, code: str) -> Verdict:
 
 
 _KINDS: Mapping[CheckKind, Callable[[Job], Verdict]] = {
-    CheckKind.LDAP: _ldap,
-    CheckKind.LDAPS: _ldap,
     CheckKind.MYSQL: _mysql,
     CheckKind.PGSQL: _pgsql,
     CheckKind.ORACLE: _oracle,

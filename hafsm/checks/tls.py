@@ -120,7 +120,7 @@ class TlsLayer:
 def explain_tls(error: ssl.SSLError) -> Verdict:
     """What failed, in words that do not change from one check to the next."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return Verdict(False, f"certificate: {error.verify_message}")
+        return Verdict(False, f"certificate: {error.verify_message.rstrip('.')}")
     if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
         return Verdict(False, "connection closed within the TLS handshake")
     return Verdict(False, f"TLS: {(error.reason or 'unusable answer').replace('_', ' ').lower()}")
