@@ -82,15 +82,15 @@ def imap(login: bytes, password: bytes) -> Script:
     if login:
         yield b"a1 LOGIN " + _quoted(login) + b" " + _quoted(password) + b"\r\n"
         while True:
-            line = yield LINE
-            literal = _LITERAL.search(line)
-            if literal is not None:
+            begin = line = yield LINE
+            while literal := _LITERAL.search(line):  # the line goes on behind so many bytes
                 yield int(literal[1])
-            elif line[:3].lower() == b"a1 ":
+                line = yield LINE
+            if begin[:3].lower() == b"a1 ":
                 break
-            elif line[:2] != b"* ":
+            if begin[:2] != b"* ":
                 return Verdict(False, "not an answer to LOGIN")
-        if line[3:5].upper() != b"OK":
+        if begin[3:5].upper() != b"OK":
             return Verdict(False, "login refused")
     yield b"a2 LOGOUT\r\n"
     return PASSED
