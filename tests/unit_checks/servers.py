@@ -26,12 +26,17 @@ class Servers:
         self._numbers = itertools.count(2)
         self._servers: list[asyncio.Server] = []
         self._sockets: list[socket.socket] = []
+        self._talks: set[asyncio.Task[None]] = set()
 
     async def start(self, talk: Talk, address: str = "") -> tuple[str, int]:
         """Returns the address and port; the address is one of its own unless given."""
 
         async def polite(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            with contextlib.suppress(OSError):
+            task = asyncio.current_task()
+            assert task is not None
+            self._talks.add(task)
+            task.add_done_callback(self._talks.discard)
+            with contextlib.suppress(OSError, asyncio.CancelledError):
                 await talk(reader, writer)
             writer.transport.abort()
 
@@ -60,6 +65,13 @@ class Servers:
         bound.bind((f"127.0.0.{next(self._numbers)}", 0))
         return bound
 
+    async def aclose(self) -> None:
+        """End also those who talk for longer than anybody listens."""
+        self.close()
+        for task in self._talks:
+            task.cancel()
+        await asyncio.gather(*self._talks, return_exceptions=True)
+
     def close(self) -> None:
         for server in self._servers:
             server.close()
@@ -83,6 +95,11 @@ def answering(answer: bytes) -> Talk:
 async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Accepts and never says a word."""
     await reader.read(-1)
+
+
+async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Accepts and never says a word, not even when the other side has finished."""
+    await asyncio.Event().wait()
 
 
 async def dripping(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -275,7 +275,7 @@ SAID = st.lists(WORDS | st.binary(max_size=200), max_size=30)
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(said=SAID, closed=st.booleans())
 def test_any_bytes_in_any_pieces(name: str, said: list[bytes], closed: bool) -> None:
     """No exception, a verdict when the stream ends, and no more memory than the limits allow."""
