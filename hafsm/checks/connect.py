@@ -53,6 +53,10 @@ class LocalTrouble(Exception):
     """This machine cannot open a connection at the moment; the server was not asked."""
 
 
+class AllBusy(LocalTrouble):
+    """There is no room for one more check of this kind until another ends, as each does at its deadline."""
+
+
 def explain(error: int) -> str:
     """An errno of a connection, in the words that reach the operator."""
     return _TEXTS.get(error) or os.strerror(error).lower()

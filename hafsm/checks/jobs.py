@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import msgspec
 
-from hafsm.checks.connect import Check, LocalTrouble, UnusableCheck, Verdict, target
+from hafsm.checks.connect import AllBusy, Check, LocalTrouble, UnusableCheck, Verdict, target
 from hafsm.core.settings import CheckKind, CheckSpec, host_port
 
 JOB_MAX_BYTES = 64 * 1024
@@ -62,7 +62,7 @@ class Helpers:
                 continue
             return channel
         if self._children >= CHILDREN_MAX:
-            raise LocalTrouble(f"{CHILDREN_MAX} checks in helper processes run already")
+            raise AllBusy(f"{CHILDREN_MAX} checks in helper processes run already")
         try:
             channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         except OSError as error:

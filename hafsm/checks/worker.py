@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from hafsm.checks.connect import MOVED, Check, LocalTrouble, Verdict
+from hafsm.checks.connect import MOVED, AllBusy, Check, LocalTrouble, Verdict
 from hafsm.checks.kinds import connects_of, make
 from hafsm.checks.messages import Alive, FromWorker, GaveUp, Plan, Results, Unframer, frame
 from hafsm.core.events import CheckResult
@@ -322,8 +322,8 @@ class Worker:
         run.check.close()
         run.running = False
         now = self._clock()
-        run.trouble_since = run.trouble_since or now
-        if now - run.trouble_since > TROUBLE_LIMIT_NS:
+        run.trouble_since = 0 if isinstance(trouble, AllBusy) else run.trouble_since or now
+        if run.trouble_since and now - run.trouble_since > TROUBLE_LIMIT_NS:
             raise trouble
         self._schedule(run, now + RETRY_NS)
 

@@ -9,13 +9,16 @@ import os
 import shutil
 import socket
 import struct
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
-from hafsm.core.settings import CheckKind, CheckSpec
+from hafsm.checks.messages import Plan, frame
+from hafsm.checks.worker import Worker
+from hafsm.core.settings import SECOND, CheckKind, CheckSpec
 from tests.unit_checks.servers import PATIENCE_S, Director, Servers, Talk, mute, spec
 
 TLS = (CheckKind.HTTPS, CheckKind.IMAPS, CheckKind.POPS, CheckKind.LDAPS)
@@ -218,6 +221,27 @@ async def becomes(true: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE_S):
         while not true():  # noqa: ASYNC110
             await asyncio.sleep(0.02)
+
+
+def test_more_checks_than_children_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For as long as it takes: that the others hang is no trouble of this machine."""
+    monkeypatch.setattr("hafsm.checks.jobs.CHILDREN_MAX", 0)
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    seconds = iter(range(1_000_000))
+    worker = Worker(theirs, clock=lambda: next(seconds) * SECOND)
+    program = spec(("192.0.2.7", 80), CheckKind.EXTERNAL, command=("/bin/true",))
+    with ours, theirs:
+        ours.send(frame(Plan(1, ((0, program),))))
+        thread = threading.Thread(target=worker.run)
+        thread.start()
+        until = time.monotonic() + PATIENCE_S
+        while next(seconds) < 1000 and thread.is_alive():
+            assert time.monotonic() < until
+        assert thread.is_alive()
+        ours.shutdown(socket.SHUT_WR)
+        thread.join(PATIENCE_S)
+    assert not thread.is_alive()
 
 
 def grandchildren(pid: int) -> list[int]:
