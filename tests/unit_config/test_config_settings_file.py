@@ -221,7 +221,7 @@ def test_what_is_added_to_checks(tmp_path: Path) -> None:
         (
             "[[checks.http]]",
             "[[checks.htp]]",
-            ' unknown key "checks.htp"; expected one of workers, tls, http. Did you mean "http"?',
+            ' unknown key "checks.htp"; expected one of workers, user, tls, http. Did you mean "http"?',
         ),
     ],
 )
