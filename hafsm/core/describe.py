@@ -153,10 +153,12 @@ def why(view: RealView, override: Override | None) -> str:
     parts = [str(override)] if override is not None and override.verb is not RealVerb.ENABLE else []
     if view.maintenance:
         parts.append("in maintenance")
-    checked = view.detail or ("check passed" if view.healthy else "check failed")
-    if view.held and view.state is not RealState.UP:
-        checked = f"its checks {'pass' if view.healthy else 'fail'}: {checked}" if view.known else checked
-    parts.append(checked)
+    if not view.held or not view.known:
+        parts.append(view.detail or "check passed")
+    elif view.healthy:
+        parts.append("its checks pass")
+    else:
+        parts.append(f"its checks fail: {view.detail}")
     return "; ".join(parts)
 
 

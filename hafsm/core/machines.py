@@ -306,9 +306,7 @@ REAL: Table[RealState] = Table(
         Row(_R.QUIESCED, "released", _R.REMOVED, "entry deleted: it is not known to be healthy", left_over),
         *rows((_R.REMOVED, _R.QUIESCED), "released", None, "waits for a check that passes, or is kept out otherwise"),
         Row(_R.UP, "released", None, "serves already"),
-        Row(
-            _R.REMOVED, "configured", _R.QUIESCED, "not known to be up: weight 0 until it is", readd_quiescent
-        ),
+        Row(_R.REMOVED, "configured", _R.QUIESCED, "not known to be up: weight 0 until it is", readd_quiescent),
         Row(_R.REMOVED, "configured", None, "absent until a check passes"),
         Row(_R.QUIESCED, "configured", _R.REMOVED, "entry deleted: the file says quiescent=no now", left_over),
         Row(_R.QUIESCED, "configured", None, "keeps weight 0"),

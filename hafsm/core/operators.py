@@ -82,13 +82,13 @@ def requested(turn: Turn, event: RealRequested) -> None:
 
 def _requested(turn: Turn, event: RealRequested, place: Place, index: int | None, changed: dict[int, RealView]) -> None:
     state = turn.state
-    asked = f"{event.verb.value} of {place[1]} of {place[0]} asked by {event.by}"
+    asked = f"{event.verb.value} asked by {event.by}"
     if event.reason:
         asked += f" ({event.reason})"
     last = next((o for o in state.overrides if (o.service, o.real) == place), None)
     refusal = _refusal(state, event, last, index)
     if refusal:
-        turn.say(f"{asked}: {refusal}")
+        turn.say(f"real server {place[1]} of {place[0]}: {asked}: {refusal}")
         return
     word = _word(state, place, event.verb, by=event.by, wall_ns=event.wall_ns)
     word = replace(word, reason=event.reason)
@@ -133,7 +133,7 @@ def _word(state: State, place: Place, verb: RealVerb, *, by: str, wall_ns: int) 
 
 def _obey(turn: Turn, word: Override, index: int | None, what: str, changed: dict[int, RealView]) -> None:
     if index is None:
-        turn.say(f"{what}: remembered, it is not configured now")
+        turn.say(f"real server {word.real} of {word.service}: {what}: remembered, it is not configured now")
         return
     state = turn.state
     view = state.reals[index]
@@ -142,7 +142,7 @@ def _obey(turn: Turn, word: Override, index: int | None, what: str, changed: dic
     after = reals.overridden(service, view, word, state.now)
     changed[index] = after
     if word.verb is RealVerb.WEIGHT:
-        turn.say(f"{what}: weight {word.weight} instead of {real.weight}")
+        turn.say(f"real server {real.key} of {service.key}: {what}: weight {word.weight} instead of {real.weight}")
         return
     reals.told(turn, service, real, view, after, what)
 

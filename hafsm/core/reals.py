@@ -380,26 +380,17 @@ def maintenance_listed(turn: Turn, event: MaintenanceListed) -> None:
         if kept_out.covers(real) is not view.maintenance:
             after = _maintained(service, view, not view.maintenance, state.now)
             changed[index] = after
-            what = "is in maintenance" if after.maintenance else "is no longer in maintenance"
+            what = "in maintenance" if after.maintenance else "no longer in maintenance"
             told(turn, service, real, view, after, what)
     commit(turn, changed)
 
 
 def told(turn: Turn, service: VirtualService, real: RealServer, before: RealView, after: RealView, what: str) -> None:
     """Say what somebody did to a server, and what it means for its traffic."""
-    if after.state is before.state:
-        means = "gets its weight" if after.state is RealState.UP else _STAYS[after.state]
-    else:
-        means = f"is {after.state.value} now"
-    turn.say(f"real server {real.key} of {service.key} {what}: {means}")
+    stays = "stays " if after.state is before.state else ""
+    turn.say(f"real server {real.key} of {service.key}: {what}: {stays}{after.state.value}")
     if after.state is not before.state:
         alerts.moved(turn, service, real, after, before, what)
-
-
-_STAYS = {
-    RealState.QUIESCED: "weight 0",
-    RealState.REMOVED: "not in the table",
-}
 
 
 def emptied(turn: Turn, empty: tuple[tuple[str, str], ...]) -> None:
