@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from hafsm.core.balance import wanted_table
-from hafsm.core.machines import GroupState, NodeState, Phase, RealState
+from hafsm.core.machines import GroupState, NodeState, Phase
 from hafsm.core.settings import NodeName, Override, RealServer, RealVerb
 from hafsm.core.state import RealView, State, group_set, is_stable
 
