@@ -12,9 +12,11 @@ from hafsm.core.actions import FallbackVerb, RunFallbackCommand
 from hafsm.core.events import ActionFinished, Outcome
 from hafsm.core.machines import Phase
 from hafsm.core.settings import SECOND, VirtualService, host_port
-from hafsm.core.state import Command, State, ipvs_wanted
+from hafsm.core.state import Command, State, ipvs_due, ipvs_wanted
 from hafsm.core.turn import Turn
 
+_JOINED = (Phase.STABLE, Phase.LEAVING, Phase.GONE)
+"""Who holds what is decided."""
 GRACE_NS = 5 * SECOND
 """The shell ends a command at its own deadline; this much later the core stops waiting for the shell."""
 
@@ -40,7 +42,7 @@ def progress(turn: Turn) -> None:
 def _wanted(state: State, index: int, held: bool, firsts: dict[int, int]) -> bool | None:
     """Whether the fallback should be in force; None while that is not known."""
     if not held:
-        return False if state.phase in (Phase.STABLE, Phase.LEAVING, Phase.GONE) else None
+        return False if state.phase in _JOINED and not ipvs_due(state) else None
     if state.serving[index]:
         return False
     if not firsts:

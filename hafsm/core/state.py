@@ -438,6 +438,15 @@ def ipvs_unloaded(state: State) -> bool:
     return not state.ipvs.pending and (bool(state.ipvs.retry_at) or not ipvs_left(state))
 
 
+def ipvs_due(state: State) -> bool:
+    """Whether this node shall hold the virtual services, even if the turn of no group's `ldirectord` has come yet."""
+    return any(
+        resource.kind is ResourceKind.IPVS and wants_group(state, index)
+        for index, group in enumerate(state.settings.groups)
+        for resource in group.resources
+    )
+
+
 def ipvs_left(state: State) -> bool:
     """Whether the kernel has virtual services of ours that do not stay when they are given up (`cleanstop=no` does)."""
     stays = {service.key for service in state.settings.services if not service.clean_stop}
