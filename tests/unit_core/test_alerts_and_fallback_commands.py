@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from hafsm.core.machines import GroupState
 from hafsm.core.settings import SECOND, MailAlert, MailPhase, VirtualService
 from tests.unit_core.pair import B, Pair, act, ev, service
 
@@ -204,12 +205,14 @@ def test_who_gives_the_service_up_says_stop_and_who_takes_it_says_start() -> Non
 
 def test_a_later_life_knows_what_was_said() -> None:
     pair = commanded()
+    pair.b.power_cut()
+    pair.run(60 * SECOND)
     pair.a.report_checks(a31=False, a41=False)
     pair.run(SECOND)
     pair.a.kill()
     pair.run(SECOND)
     pair.a.start(same_boot=True)
-    pair.until(lambda: pair.holders() == [pair.a.name] and pair.settled())
+    pair.until(lambda: pair.a.state.groups[0].state is GroupState.STARTED)
     pair.a.report_checks(a31=False, a41=False)
     pair.run(SECOND)
     assert pair.a.commands == [START], "not again"
