@@ -74,13 +74,16 @@ def plan(turn: Turn, services: tuple[VirtualService, ...], *, reload: bool) -> N
     kept_out = _Maintained(state.maintenance)
     specs: dict[CheckSpec, int] = {}
     reals: list[RealView] = []
+    same_entries: dict[int, int] = {}  # new → old index of the services of which nothing has changed
     for index, service in enumerate(services):
         known = by_key.pop(service.key, None)
+        same_rule = False
         before: dict[str, tuple[RealView, RealServer]] = {}
         if known is not None:
             old = old_services[known]
             views = old_views[firsts[known] : firsts[known] + len(old.reals)]
             if old == service:
+                same_entries[index] = known
                 for view, real in zip(views, service.reals, strict=True):
                     check = -1 if view.check < 0 or real.check is None else specs.setdefault(real.check, len(specs))
                     same = view.service == index and view.check == check
@@ -88,6 +91,7 @@ def plan(turn: Turn, services: tuple[VirtualService, ...], *, reload: bool) -> N
                 continue
             for view, real in zip(views, old.reals, strict=True):
                 before.setdefault(real.key, (view, real))
+            same_rule = (old.quiescent, old.readd_quiescent) == (service.quiescent, service.readd_quiescent)
         for position, real in enumerate(service.reals):
             spec = real.check
             fixed = None if spec is None else _FIXED.get(spec.kind)
@@ -96,7 +100,12 @@ def plan(turn: Turn, services: tuple[VirtualService, ...], *, reload: bool) -> N
             if then is None:
                 view = RealView(service=index, real=position, check=check, since=state.now, phase=phase)
             elif then[1].check == spec:
-                view = replace(then[0], service=index, real=position, check=check)
+                view = then[0]
+                if (view.service, view.real, view.check) != (index, position, check):
+                    view = replace(view, service=index, real=position, check=check)
+                if same_rule and then[1] == real:
+                    reals.append(view)
+                    continue
             else:
                 view = replace(then[0], service=index, real=position, check=check, failures=0, phase=phase)
             if spec is not None and fixed is not None:
@@ -105,7 +114,7 @@ def plan(turn: Turn, services: tuple[VirtualService, ...], *, reload: bool) -> N
         _dropped(turn, old_services[known] if known is not None else service, [r.key for _, r in before.values()])
     for index in by_key.values():
         _dropped(turn, old_services[index], [real.key for real in old_services[index].reals])
-    _set(turn, tuple(reals), tuple(specs), first=not reload)
+    _set(turn, tuple(reals), tuple(specs), same_entries, first=not reload)
 
 
 def _firsts(services: tuple[VirtualService, ...]) -> list[int]:
@@ -152,23 +161,33 @@ def _dropped(turn: Turn, service: VirtualService, keys: list[str]) -> None:
             alerts.note(turn, service, line, MailPhase.RELOADING, "no longer configured")
 
 
-def _set(turn: Turn, reals: tuple[RealView, ...], checks: tuple[CheckSpec, ...], *, first: bool) -> None:
+def _set(
+    turn: Turn,
+    reals: tuple[RealView, ...],
+    checks: tuple[CheckSpec, ...],
+    same_entries: dict[int, int],
+    *,
+    first: bool,
+) -> None:
+    """Take what was planned, and make anew only what it changes: wanted entries, watchers, the checkers' plan."""
     state = turn.state
-    watchers: list[list[int]] = [[] for _ in checks]
-    for index, view in enumerate(reals):
-        if view.check >= 0:
-            watchers[view.check].append(index)
+    if first or [view.check for view in reals] != [view.check for view in state.reals]:
+        watchers: list[list[int]] = [[] for _ in checks]
+        for index, view in enumerate(reals):
+            if view.check >= 0:
+                watchers[view.check].append(index)
+        state.watchers = tuple(tuple(indexes) for indexes in watchers)
     state.reals = reals
-    state.watchers = tuple(tuple(indexes) for indexes in watchers)
-    known = {entry.service.key: entry for entry in state.table}
     position = 0
     table, serving = [], []
-    for service in state.settings.services:
-        views = reals[position : position + len(service.reals)]
+    for index, service in enumerate(state.settings.services):
+        known = same_entries.get(index)
+        if known is not None:
+            entry, count = state.table[known], state.serving[known]
+        else:
+            entry, count = entry_of(service, reals[position : position + len(service.reals)])
         position += len(service.reals)
-        entry, count = entry_of(service, views)
-        old = known.get(entry.service.key)
-        table.append(old if old is not None and old == entry else entry)
+        table.append(entry)
         serving.append(count)
     state.table, state.serving = tuple(table), tuple(serving)
     state.commanded = tuple(i for i, service in enumerate(state.settings.services) if service.fallback_command)
