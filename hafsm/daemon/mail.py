@@ -20,7 +20,7 @@ FOLDERS = (Path("/usr/sbin"), Path("/usr/lib"))
 """Where sendmail is if it is not in PATH (Filesystem Hierarchy Standard, and its old place)."""
 SMTP_PORT = 25
 ANSWER_LIMIT_S = 20.0
-"""For one answer of an SMTP server, within the deadline of the whole mail."""
+"""For one answer of an SMTP server. The deadline of the whole mail does not wait for it; the thread does."""
 
 
 async def send(action: SendMail) -> Ended:
@@ -46,7 +46,7 @@ async def _by_smtp(action: SendMail) -> Ended:
     timeout_s = action.timeout_ns / 1e9
     thread = Aside(f"mail {action.id}", waiting_max=1)
     try:
-        refused = await asyncio.wait_for(thread.call(lambda: _speak(action, timeout_s)), timeout_s)
+        refused = await asyncio.wait_for(thread.call(lambda: _speak(action)), timeout_s)
     except TimeoutError:
         return Ended(Outcome.TIMED_OUT, f"no end within {timeout_s:g} s at {action.smtp}")
     except OSError as error:  # smtplib's own errors are OSErrors too
@@ -56,13 +56,13 @@ async def _by_smtp(action: SendMail) -> Ended:
     return Ended(Outcome.DONE, "")
 
 
-def _speak(action: SendMail, timeout_s: float) -> tuple[str, ...]:
+def _speak(action: SendMail) -> tuple[str, ...]:
     """Blocks. One RCPT for each recipient; returns those that were refused, unless all were. Raises OSError."""
     import smtplib  # imported late, as most directors never send a mail
 
     host, _, port = action.smtp.partition(":") if action.smtp.count(":") == 1 else (action.smtp, "", "")
     sender = action.sender or f"hafsm@{socket.gethostname()}"
-    with smtplib.SMTP(host, int(port or SMTP_PORT), timeout=min(ANSWER_LIMIT_S, timeout_s)) as server:
+    with smtplib.SMTP(host, int(port or SMTP_PORT), timeout=ANSWER_LIMIT_S) as server:
         refused = server.sendmail(_address(sender), list(action.to), written(action, sender=sender))
     return tuple(f"{recipient} ({code})" for recipient, (code, _) in sorted(refused.items()))
 
