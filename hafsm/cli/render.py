@@ -128,7 +128,7 @@ def _show_remarks(console: Console, status: dict[str, Any]) -> None:
     if remarks:
         console.print()
         for remark in remarks:
-            console.print(remark, style="yellow", highlight=False, markup=False)
+            console.print(remark, style="yellow", highlight=False, markup=False, soft_wrap=True)
     if status["reasons"]:
         console.print()
         console.print("Last decisions", style="bold")

@@ -137,7 +137,7 @@ class Api:
         try:
             table, counts = await self._look()
         except (KernelError, TimeoutError) as error:
-            trouble = f"the kernel could not be asked ({error or 'no answer'}): this is what it had when last seen"
+            trouble = f"the kernel could not be asked ({str(error) or 'no answer'}): this is what it had when last seen"
             table = self._core.state.ipvs.seen
         services = view_of(self._core.state, table, counts, now=self._core.clock())
         return web.json_response({"services": services, "trouble": trouble})

@@ -9,6 +9,7 @@ from hafsm.core import operators
 from hafsm.core.describe import describe
 from hafsm.core.settings import SECOND, NodeName, Override, RealVerb
 from tests.unit_core.pair import A, B, Machine, Pair, act, ev, service
+from tests.unit_core.test_restart_everywhere import PAUSE, End, tap, victim_of
 
 KEY = "tcp:192.168.2.232:80"
 R31, R41 = "192.168.2.31:80", "192.168.2.41:80"
@@ -189,6 +190,37 @@ def test_a_drained_server_stays_drained_through_restarts_of_either_director_and_
     pair.a.report_checks(a31=True, a41=True)
     pair.run(SECOND)
     assert sorted(pair.a.routes()) == UP, "its own memory said drained; the newer word won"
+
+
+@pytest.mark.parametrize("end", End, ids=lambda end: end.value)
+@pytest.mark.parametrize("name", [A, B])
+def test_a_drain_is_not_lost_whichever_action_is_followed_by_a_restart(name: NodeName, end: End) -> None:
+    def after(number: int) -> tuple[Pair, int]:
+        """The pair in which the director was restarted behind so many of its actions, 0: not at all."""
+        pair = serving()
+        victim = victim_of(pair, name)
+
+        def restart() -> None:
+            victim.power_cut() if end is End.POWER_CUT else victim.kill()
+            victim.generation += 1  # what is under way no longer reports to anybody
+            pair.after(PAUSE, lambda: victim.start(same_boot=end is End.KILLED))
+
+        done = tap(victim, restart, number)
+        say(pair.a, RealVerb.DRAIN)
+        pair.run(3 * SECOND)
+        return pair, len(done)
+
+    _, total = after(0)
+    assert total >= 2
+    for number in range(1, total + 1):
+        pair, _ = after(number)
+        pair.until(lambda pair=pair: len(pair.holders()) == 1 and pair.settled(), limit=300 * SECOND)
+        for machine in (pair.a, pair.b):
+            machine.report_checks(a31=True, a41=True)
+        pair.run(30 * SECOND)
+        holder = victim_of(pair, pair.holders()[0])
+        assert holder.routes() == [f"{R41} 1"], number
+        assert [m.state.overrides[0].verb for m in (pair.a, pair.b)] == [RealVerb.DRAIN] * 2, number
 
 
 def test_words_said_on_both_sides_of_a_partition_meet_and_the_newer_wins() -> None:
