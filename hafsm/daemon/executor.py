@@ -39,6 +39,9 @@ ANNOUNCE_PAUSE_S = 0.2
 
 LAST_GRACE_S = 3.0
 """How long a daemon that ends waits for its last mails and fallback commands: people wait for the news of a stop."""
+MAILS_AT_ONCE = 8
+COMMANDS_AT_ONCE = 16
+"""A switch that dies takes hundreds of services along; their commands must not start all at once."""
 LOOK_LIMIT_S = 2.0
 """For a look at the table that an operator waits for."""
 LINES_LOGGED = 100
@@ -80,6 +83,8 @@ class Executor:
         self._loop = asyncio.get_running_loop()
         self._thread = thread
         self._tasks: set[asyncio.Task[None]] = set()
+        self._mail_slots = asyncio.Semaphore(MAILS_AT_ONCE)
+        self._command_slots = asyncio.Semaphore(COMMANDS_AT_ONCE)
         self._last: set[asyncio.Task[None]] = set()
         """What a daemon that ends waits for."""
 
@@ -262,12 +267,24 @@ class Executor:
         self._finished(action, ended.outcome, detail=ended.detail)
 
     async def _mail(self, action: act.SendMail) -> None:
-        ended = await mail.send(action)
+        async with self._mail_slots:
+            ended = await mail.send(action)
         self._finished(action, ended.outcome, detail=ended.detail)
 
     async def _fallback_command(self, action: act.RunFallbackCommand) -> None:
         line = f"{action.command} {action.verb.value} {action.virtual} {action.protocol}"
-        ended, _ = await scripts.execute(["/bin/sh", "-c", line], action.timeout_ns / 1e9)
+        timeout_s = action.timeout_ns / 1e9
+        end = self._loop.time() + timeout_s
+        try:
+            await asyncio.wait_for(self._command_slots.acquire(), timeout_s)
+        except TimeoutError:
+            detail = f"not run: {COMMANDS_AT_ONCE} others took all of its {timeout_s:g} s"
+            self._finished(action, Outcome.TIMED_OUT, detail=detail)
+            return
+        try:
+            ended, _ = await scripts.execute(["/bin/sh", "-c", line], max(end - self._loop.time(), 0.0))
+        finally:
+            self._command_slots.release()
         self._finished(action, ended.outcome, detail=ended.detail)
 
     async def _remember(self, action: act.RememberOverrides) -> None:

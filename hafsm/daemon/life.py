@@ -185,6 +185,8 @@ class _Life:
             self._loop.create_task(self._reloader().run()),
             self._loop.create_task(self._maintenance.run()),
         ]
+        for task in tasks:
+            task.add_done_callback(_told)
         notify("READY=1")
         await self._ended.wait()
         notify("STOPPING=1")
@@ -408,6 +410,13 @@ def _within(limit_s: float, call: Callable[[], T]) -> T:
         return result.result(limit_s)
     except FutureTimeout:
         raise TimeoutError(f"the disk did not answer within {limit_s:g} s") from None
+
+
+def _told(task: asyncio.Task[None]) -> None:
+    """None of the life's own tasks ends by itself; a bug in one must not be silent."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        name = task.get_coro().__qualname__  # type: ignore[union-attr]
+        log.error("%s has ended, and what it does is not done any more: %s", name, error, exc_info=error)
 
 
 async def _show_life(alive_fd: int) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from msgspec.structs import replace
 
 from hafsm.checks.pool import CheckPool
 from hafsm.core import actions as act
@@ -131,6 +132,18 @@ async def test_a_fallback_command_that_fails_or_hangs_ends_with_all_that_it_star
     hung = await bench.done(command(f"(echo $BASHPID; exec sleep 77) & echo $! > {pid}; wait; :", 300_000_000))
     assert hung.outcome is ev.Outcome.TIMED_OUT
     await until(lambda: ended(int(pid.read_text())))
+
+
+async def test_hundreds_of_commands_run_some_at_a_time_and_each_ends_within_its_time(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench.executor, "_command_slots", asyncio.Semaphore(1))
+    bench.executor.perform(replace(command("sleep 60; :", 400_000_000), id=1))
+    bench.executor.perform(replace(command("sleep 60; :", 200_000_000), id=2))
+    await until(lambda: len(bench.events) == 2)
+    first, second = sorted(bench.events, key=lambda event: event.action)
+    assert first.outcome is second.outcome is ev.Outcome.TIMED_OUT
+    assert second.detail == "not run: 16 others took all of its 0.2 s"
 
 
 async def test_a_daemon_that_ends_waits_for_its_last_command_a_little(
