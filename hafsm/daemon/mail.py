@@ -60,9 +60,8 @@ def _speak(action: SendMail) -> tuple[str, ...]:
     """Blocks. One RCPT for each recipient; returns those that were refused, unless all were. Raises OSError."""
     import smtplib  # imported late, as most directors never send a mail
 
-    host, _, port = action.smtp.partition(":") if action.smtp.count(":") == 1 else (action.smtp, "", "")
     sender = action.sender or f"hafsm@{socket.gethostname()}"
-    with smtplib.SMTP(host, int(port or SMTP_PORT), timeout=ANSWER_LIMIT_S) as server:
+    with smtplib.SMTP(action.smtp, SMTP_PORT, timeout=ANSWER_LIMIT_S) as server:
         refused = server.sendmail(_address(sender), list(action.to), written(action, sender=sender))
     return tuple(f"{recipient} ({code})" for recipient, (code, _) in sorted(refused.items()))
 

@@ -16,7 +16,7 @@ class SmtpServer:
         self.lines: list[str] = []
         self.letters: list[str] = []
         self._sock = socket.create_server(("127.0.0.1", 0))
-        self.place = f"127.0.0.1:{self._sock.getsockname()[1]}"
+        self.port: int = self._sock.getsockname()[1]
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
