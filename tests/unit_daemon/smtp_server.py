@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections.abc import Mapping
@@ -21,7 +22,11 @@ class SmtpServer:
         self._thread.start()
 
     def close(self) -> None:
+        """Nobody listens any more when this returns."""
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
         self._sock.close()
+        self._thread.join(10)
 
     def _serve(self) -> None:
         while True:
