@@ -17,12 +17,15 @@ from hafsm.core.state import RealView, State
 from hafsm.core.turn import Turn
 
 KIND = "hafsm_real"
-"""Our message; heartbeat 3 has no use for kinds that it does not know."""
+"""Our message, sent to a hafsm only."""
 INFO_BYTES = 255
 """A text field of a message may not be longer."""
 REASON_CHARACTERS = 200
 KEPT_AT_MOST = 1000
 """Words of operators that are remembered; the oldest `enable` goes first, and beyond that a new word is refused."""
+SHARED_AT_ONCE = 20
+SHARE_PAUSE_NS = SECOND
+"""All words at once would overrun the other director's socket, and numbers that far apart are not asked for again."""
 REMEMBER_LIMIT_NS = 10 * SECOND
 REMEMBER_AGAIN_NS = 10 * SECOND
 
@@ -183,14 +186,25 @@ def _unsaved(turn: Turn) -> None:
 
 def _tell(turn: Turn, word: Override) -> None:
     peer = turn.state.peer
-    if peer is not None and peer.state is not NodeState.DEAD and peer.generation:
+    if peer is not None and peer.state is not NodeState.DEAD and peer.behaviour:
         turn.send(KIND, (("info", packed(word, turn.state.settings.nodes)),), dest=peer.name)
 
 
 def share(turn: Turn) -> None:
-    """Tell a director that joins, or is back after a partition, everything."""
-    for word in turn.state.overrides:
+    """Tell a director that joins, or is back after a partition, everything; some now, the rest in turn."""
+    turn.state.share_next = 0
+    _share_some(turn)
+
+
+def _share_some(turn: Turn) -> None:
+    state = turn.state
+    end = state.share_next + SHARED_AT_ONCE
+    for word in state.overrides[state.share_next : end]:
         _tell(turn, word)
+    more = end < len(state.overrides)
+    state.share_next = end if more else 0
+    state.share_at = state.now + SHARE_PAUSE_NS if more else 0
+    turn.errands = True
 
 
 def heard(turn: Turn, event: MessageReceived) -> None:
@@ -289,7 +303,9 @@ def remembered(turn: Turn, event: ActionFinished) -> None:
 
 
 def pass_deadlines(turn: Turn) -> None:
-    """A disk that hangs is asked again."""
+    """A disk that hangs is asked again; more words for the other director."""
     state = turn.state
+    if state.share_at and state.now >= state.share_at:
+        _share_some(turn)
     if state.remember_action and state.now >= state.remember_at:
         remembered(turn, ActionFinished(at=state.now, action=state.remember_action, outcome=Outcome.TIMED_OUT))

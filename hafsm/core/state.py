@@ -331,6 +331,10 @@ class State(msgspec.Struct, kw_only=True, gc=False):
     """What operators said last, sorted by service and real server; those not configured now are kept."""
     counter: int = 0
     """The largest `Override.counter` seen."""
+    share_next: int = 0
+    """Index into `overrides` of the next one that the other director is told, at `share_at`."""
+    share_at: int = 0
+    """0: it was told all."""
     maintenance: tuple[MaintenanceEntry, ...] = ()
     maintenance_trouble: str = ""
     unsaved: bool = False
@@ -352,7 +356,7 @@ class State(msgspec.Struct, kw_only=True, gc=False):
     reminders: tuple[tuple[int, str], ...] = ()
     """(when, service key) of the next mail on servers that are still down, sorted."""
     errands_at: int = 0
-    """The nearest deadline of all of these, from `remember_at` on; 0: none."""
+    """The nearest deadline of all of these, from `share_at` on; 0: none."""
 
     refused: tuple[tuple[str, int], ...] = ()
     """Datagrams counted and not obeyed, by reason, sorted."""

@@ -291,7 +291,7 @@ def _errands_deadline(state: State) -> int:
     """The nearest deadline of mail, fallback commands and what is remembered; 0: none."""
     dues = [command.deadline for command in state.commands]
     dues += [due for due, _ in state.reminders[:1]]
-    dues += [due for due in (state.alerts_at, state.remember_at) if due]
+    dues += [due for due in (state.alerts_at, state.remember_at, state.share_at) if due]
     return min(dues, default=0)
 
 

@@ -241,6 +241,29 @@ def test_words_said_on_both_sides_of_a_partition_meet_and_the_newer_wins() -> No
         assert words == {R31: RealVerb.ENABLE, R41: RealVerb.ENABLE}, machine.name
 
 
+def test_many_words_are_told_some_at_a_time_and_arrive_all() -> None:
+    old = service()
+    reals = tuple(replace(old.reals[0], address=f"10.0.0.{n}", check=None) for n in range(90))
+    pair = Pair(services=(replace(old, reals=reals),)).start()
+    pair.b.power_cut()
+    pair.run(60 * SECOND)
+    targets = tuple((KEY, one.key) for one in reals)
+    pair.a.fold(ev.RealRequested(at=pair.now, verb=RealVerb.DRAIN, targets=targets, by="alice", wall_ns=0))
+    most = 0
+
+    def count(message: act.SendMessage) -> bool:
+        nonlocal most
+        told = [a for a in pair.a.log[-1][1] if isinstance(a, act.SendMessage) and a.kind == operators.KIND]
+        most = max(most, len(told))
+        return False
+
+    pair.lose = count
+    pair.b.start()
+    pair.until(lambda: len(pair.b.state.overrides) == 90)
+    assert most == operators.SHARED_AT_ONCE
+    assert pair.a.state.share_at == 0 == pair.a.state.share_next
+
+
 def test_of_equal_counters_the_first_director_of_ha_cf_wins_on_both() -> None:
     pair = serving()
     pair.partition()
