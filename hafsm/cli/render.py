@@ -86,7 +86,7 @@ def _show_paths(console: Console, status: dict[str, Any]) -> None:
 def _service(service: dict[str, Any]) -> Table:
     where = "in the kernel's table" if service["in_kernel"] else "checked, not in this kernel's table"
     table = _table(
-        f"{service['service']} {service['scheduler']} ({where})",
+        escape(f"{service['service']} {service['scheduler']} ({where})"),
         "real server",
         "forward",
         "weight",
@@ -97,12 +97,14 @@ def _service(service: dict[str, Any]) -> Table:
     for real in service["reals"]:
         weight = "-" if real["weight"] is None else str(real["weight"])
         state = _styled(real["state"], _REAL_STYLE)
-        table.add_row(real["real"], real["forwarding"], weight, state, ago(real["since_s"]), escape(real["why"]))
+        table.add_row(
+            escape(real["real"]), real["forwarding"], weight, state, ago(real["since_s"]), escape(real["why"])
+        )
     fallback = service["fallback"]
     if fallback is not None:
         weight = "-" if fallback["weight"] is None else str(fallback["weight"])
         state = "[yellow]serving[/yellow]" if fallback["weight"] is not None else "idle"
-        table.add_row(fallback["real"], fallback["forwarding"], weight, state, "", "fallback")
+        table.add_row(escape(fallback["real"]), fallback["forwarding"], weight, state, "", "fallback")
     return table
 
 

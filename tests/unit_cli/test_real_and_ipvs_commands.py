@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 from msgspec.structs import replace
+from rich.console import Console
 
 from hafsm.cli.ask import NotObeyed, ask
 from hafsm.cli.ipvs import lines
 from hafsm.cli.main import main
+from hafsm.cli.render import show_status
+from hafsm.core.describe import describe
 from hafsm.core.settings import SECOND, Forwarding, RealServer, RealVerb
 from hafsm.daemon.targets import Unclear, targets
 from tests.unit_cli.serving import Served, serving
@@ -180,6 +184,28 @@ async def test_a_kernel_that_does_not_answer_is_said_and_the_last_look_shown(
         code, output = await run(served, "ipvs")
         assert code == 1 and "the kernel could not be asked (no answer)" in output
         assert "  -> 192.168.2.31:80              Route   1      -          -          up" in output
+
+
+def test_the_status_names_everything_literally_and_shows_words_on_servers_that_are_gone() -> None:
+    old = service()
+    v6 = replace(old.reals[0], address="fe80::31")
+    pair = Pair(services=(service(protocol="fwm", address="::", port=0, mark=7, reals=(v6, old.reals[1])),)).start()
+    for place in ("[fe80::31]:80", "192.168.2.41:80"):
+        pair.a.fold(
+            ev.RealRequested(
+                at=pair.now, verb=RealVerb.DRAIN, targets=(("fwm6:7", place),), by="alice", wall_ns=0, reason="[red]x"
+            )
+        )
+    pair.a.fold(
+        ev.ServicesReloaded(at=pair.now, services=(service(protocol="fwm", address="::", mark=7, reals=(v6,)),))
+    )
+    pair.a.fold(ev.MaintenanceListed(at=pair.now, trouble="/m does not answer"))
+    console = Console(width=200, file=io.StringIO())
+    show_status(console, describe(pair.a.state, (), now=pair.now))
+    shown = console.file.getvalue()
+    assert "[fe80::31]:80" in shown and "drained by alice ([red]x)" in shown
+    assert "192.168.2.41:80 of fwm6:7 has a word of alice (drain), but is not configured" in shown
+    assert "maintenance folder: /m does not answer" in shown
 
 
 def test_every_kind_of_service_has_ipvsadms_line() -> None:
