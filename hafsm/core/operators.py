@@ -152,15 +152,18 @@ def _obey(turn: Turn, word: Override, index: int | None, what: str, changed: dic
 
 def _places(state: State, wanted: tuple[Place, ...]) -> dict[Place, int]:
     """Where the configured ones among these are in `State.reals`."""
-    services = {place[0] for place in wanted}
-    left = dict.fromkeys(wanted)
+    services: dict[str, dict[tuple[str, str], Place]] = {}
+    for place in wanted:
+        address, _, port = place[1].rpartition(":")
+        services.setdefault(place[0], {})[address.strip("[]"), port] = place
     found: dict[Place, int] = {}
     position = 0
     for service in state.settings.services:
-        if service.key in services:
+        for (address, port), place in services.get(service.key, {}).items():
             for offset, real in enumerate(service.reals):
-                if (service.key, real.key) in left:
-                    found.setdefault((service.key, real.key), position + offset)
+                if real.address == address and str(real.port) == port:
+                    found[place] = position + offset
+                    break
         position += len(service.reals)
     return found
 

@@ -73,48 +73,51 @@ def plan(turn: Turn, services: tuple[VirtualService, ...], *, reload: bool) -> N
     overrides = {(o.service, o.real): o for o in state.overrides}
     kept_out = _Maintained(state.maintenance)
     specs: dict[CheckSpec, int] = {}
-    reals: list[RealView] = []
-    same_entries: dict[int, int] = {}  # new → old index of the services of which nothing has changed
+    views: list[RealView] = []
+    same: dict[int, int] = {}  # new → old index of the services of which nothing has changed
     for index, service in enumerate(services):
         known = by_key.pop(service.key, None)
-        same_rule = False
-        before: dict[str, tuple[RealView, RealServer]] = {}
+        old = service if known is None else old_services[known]
+        before: tuple[RealView, ...] = ()
         if known is not None:
-            old = old_services[known]
-            views = old_views[firsts[known] : firsts[known] + len(old.reals)]
+            before = old_views[firsts[known] : firsts[known] + len(old.reals)]
             if old == service:
-                same_entries[index] = known
-                for view, real in zip(views, service.reals, strict=True):
-                    check = -1 if view.check < 0 or real.check is None else specs.setdefault(real.check, len(specs))
-                    same = view.service == index and view.check == check
-                    reals.append(view if same else replace(view, service=index, check=check))
-                continue
-            for view, real in zip(views, old.reals, strict=True):
-                before.setdefault(real.key, (view, real))
-            same_rule = (old.quiescent, old.readd_quiescent) == (service.quiescent, service.readd_quiescent)
+                same[index] = known
+        left: dict[str, tuple[RealView, RealServer]] = {}
+        if index not in same:
+            for view, real in zip(before, old.reals, strict=False):
+                left.setdefault(real.key, (view, real))
+        same_rule = (old.quiescent, old.readd_quiescent) == (service.quiescent, service.readd_quiescent)
         for position, real in enumerate(service.reals):
-            spec = real.check
-            fixed = None if spec is None else _FIXED.get(spec.kind)
-            check = -1 if spec is None or fixed is not None else specs.setdefault(spec, len(specs))
-            then = before.pop(real.key, None)
-            if then is None:
-                view = RealView(service=index, real=position, check=check, since=state.now, phase=phase)
-            elif then[1].check == spec:
+            check = _check_of(real, specs)
+            then = (before[position], real) if index in same else left.pop(real.key, None)
+            if then is not None and then[1].check == real.check:
                 view = then[0]
                 if (view.service, view.real, view.check) != (index, position, check):
                     view = replace(view, service=index, real=position, check=check)
                 if same_rule and then[1] == real:
-                    reals.append(view)
+                    views.append(view)
                     continue
-            else:
+            elif then is not None:
                 view = replace(then[0], service=index, real=position, check=check, failures=0, phase=phase)
-            if spec is not None and fixed is not None:
-                view = _fixed(service, view, spec, fixed, state.now)
-            reals.append(_placed(turn, service, real, view, overrides.get((service.key, real.key)), kept_out))
-        _dropped(turn, old_services[known] if known is not None else service, [r.key for _, r in before.values()])
-    for index in by_key.values():
-        _dropped(turn, old_services[index], [real.key for real in old_services[index].reals])
-    _set(turn, tuple(reals), tuple(specs), same_entries, first=not reload)
+            else:
+                view = RealView(service=index, real=position, check=check, since=state.now, phase=phase)
+            override = overrides.get((service.key, real.key))
+            views.append(_placed(turn, service, real, view, override, kept_out))
+        if index not in same:
+            _dropped(turn, old, list(left.values()))
+    for known in by_key.values():
+        old = old_services[known]
+        gone = old_views[firsts[known] : firsts[known] + len(old.reals)]
+        _dropped(turn, old, list(zip(gone, old.reals, strict=True)))
+    _set(turn, tuple(views), tuple(specs), same, first=not reload)
+
+
+def _check_of(real: RealServer, specs: dict[CheckSpec, int]) -> int:
+    """The index of its check in the plan, which grows by it; -1: it is never checked."""
+    if real.check is None or real.check.kind in _FIXED:
+        return -1
+    return specs.setdefault(real.check, len(specs))
 
 
 def _firsts(services: tuple[VirtualService, ...]) -> list[int]:
@@ -142,7 +145,9 @@ def _placed(
     override: Override | None,
     kept_out: _Maintained,
 ) -> RealView:
-    """What operators and maintenance files say of a server that is new, or whose service has changed."""
+    """What the file, operators and maintenance files say of a server that is new, or whose service has changed."""
+    if real.check is not None and real.check.kind in _FIXED:
+        view = _fixed(service, view, real.check, _FIXED[real.check.kind], turn.state.now)
     if override is not None:
         view = overridden(service, view, override, turn.state.now)
     if kept_out.covers(real) is not view.maintenance:
@@ -150,22 +155,23 @@ def _placed(
     return fire(service, view, "configured", turn.state.now)
 
 
-def _dropped(turn: Turn, service: VirtualService, keys: list[str]) -> None:
+def _dropped(turn: Turn, service: VirtualService, left: list[tuple[RealView, RealServer]]) -> None:
+    """Those that the file names no longer; the ones in the table leave it."""
+    keys = [real.key for view, real in left if REAL.fire(view.state, "dropped") is not view.state]
     for key in keys[:NAMED_AT_MOST]:
         turn.say(f"real server {key} of {service.key} is no longer configured: removed")
     if len(keys) > NAMED_AT_MOST:
         turn.say(f"and {len(keys) - NAMED_AT_MOST} more of {service.key}")
-    if keys and service.alert is not None:
-        for key in keys:
-            line = f"Purged real server (start): {key} ({service.place})"
-            alerts.note(turn, service, line, MailPhase.RELOADING, "no longer configured")
+    for key in keys if service.alert is not None else ():
+        line = f"Purged real server (start): {key} ({service.place})"
+        alerts.note(turn, service, line, MailPhase.RELOADING, "no longer configured")
 
 
 def _set(
     turn: Turn,
     reals: tuple[RealView, ...],
     checks: tuple[CheckSpec, ...],
-    same_entries: dict[int, int],
+    same: dict[int, int],
     *,
     first: bool,
 ) -> None:
@@ -181,7 +187,7 @@ def _set(
     position = 0
     table, serving = [], []
     for index, service in enumerate(state.settings.services):
-        known = same_entries.get(index)
+        known = same.get(index)
         if known is not None:
             entry, count = state.table[known], state.serving[known]
         else:
