@@ -19,9 +19,9 @@ from hafsm.checks.pool import CheckPool
 from hafsm.core import actions as act
 from hafsm.core.events import ActionFinished, Event, KernelObserved, Outcome
 from hafsm.core.ipvs import Operation, ServiceEntry, TableEntry, Verb, digest, service_entry
-from hafsm.core.machines import GroupState, Phase
+from hafsm.core.machines import GroupState
 from hafsm.core.settings import Address, Settings
-from hafsm.core.state import State
+from hafsm.core.state import State, ipvs_wanted
 from hafsm.daemon import mail, memory, scripts
 from hafsm.daemon.aside import Aside
 from hafsm.daemon.fencing import Fence
@@ -190,8 +190,7 @@ class Executor:
 
     def _programmed(self, action: act.ProgramIpvs, errors: tuple[int, ...]) -> dict[str, Any]:
         done = [operation for operation, errno in zip(action.operations, errors, strict=True) if not errno]
-        reload = self._state().phase is Phase.STABLE
-        for line in lines_of(done[:LINES_LOGGED], reload=reload):
+        for line in lines_of(done[:LINES_LOGGED], reload=ipvs_wanted(self._state())):
             log.info("%s", line)
         if len(done) > LINES_LOGGED:
             log.info("and %d more changes of the IPVS table", len(done) - LINES_LOGGED)

@@ -12,7 +12,8 @@ from hafsm.core.settings import host_port
 
 
 def lines_of(operations: Sequence[Operation], *, reload: bool) -> Iterator[str]:
-    """One line for each operation that succeeded. `reload`: a service that goes away does not end with the daemon."""
+    """One line for each operation that succeeded. `reload`: this director goes on holding the services, so one that
+    goes away is no longer configured."""
     for operation in operations:
         service, destination = _place(operation.service), operation.destination
         if destination is None:
