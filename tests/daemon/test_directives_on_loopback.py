@@ -49,7 +49,7 @@ def daemon(tmp_path: Path, web: Web) -> Iterator[Daemon]:
     callback = script(tmp_path / "callback", f'echo "$@" >> {tmp_path}/callback.told')
     script(tmp_path / "sendmail", f"cat >> {tmp_path}/mails")
     other = tmp_path / "other.cf"
-    other.write_text(f"virtual=127.0.1.100:18081\n\treal=127.0.1.21:{PORT} masq\n{WEB}")
+    other.write_text(f"virtual=127.0.1.101:{PORT}\n\treal=127.0.1.21:{PORT} masq\n{WEB}")
     configuration = (
         "checkinterval=1\nchecktimeout=2\nautoreload=yes\nquiescent=yes\n"
         f'maintenancedir={tmp_path}/maintenance\ncallback="{callback}"\nexecute={other}\n'
@@ -68,13 +68,13 @@ def test_all_of_them(daemon: Daemon, web: Web, tmp_path: Path, monkeypatch: pyte
     daemon.start()
     up = has(r21=1, r22=2)
     status = daemon.waits_until(up)
-    assert [service["service"] for service in status["services"]] == [f"tcp:{VIP}", "tcp:127.0.1.100:18081"]
+    assert [service["service"] for service in status["services"]] == [f"tcp:{VIP}", f"tcp:127.0.1.101:{PORT}"]
     assert text(tmp_path / "fallback.told") == "", "a start is no transition"
 
     (tmp_path / "maintenance/127.0.1.21").touch()
     daemon.waits_until(has(r21=0, r22=2))
     until(
-        lambda: "Subject: [Shop] Quiescent real server: 127.0.1.21:18080" in text(tmp_path / "mails"),
+        lambda: f"Subject: [Shop] Quiescent real server: {R21}" in text(tmp_path / "mails"),
         lambda: text(tmp_path / "mails") + daemon.log,
     )
     assert "To: root, ops@example.com" in text(tmp_path / "mails") and "in maintenance" in text(tmp_path / "mails")
@@ -87,7 +87,7 @@ def test_all_of_them(daemon: Daemon, web: Web, tmp_path: Path, monkeypatch: pyte
     assert text(tmp_path / "fallback.told") == f"start {VIP} tcp\n"
     (tmp_path / "maintenance/127.0.1.21").unlink()
     daemon.waits_until(has(r21=1, r22=0))
-    until(lambda: text(tmp_path / "fallback.told").endswith("stop 127.0.1.100:18080 tcp\n"), lambda: daemon.log)
+    until(lambda: text(tmp_path / "fallback.told").endswith(f"stop {VIP} tcp\n"), lambda: daemon.log)
     web.start("127.0.1.22")
     daemon.waits_until(up)
 

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import http.server
 import json
+import socket
 import subprocess
 import threading
 import time
@@ -19,7 +20,8 @@ from replay.engine import replay
 from tests.daemon.process import Daemon
 from tests.daemon.test_admin_commands import HAFSM, second
 
-PORT = 18080
+with socket.create_server(("127.0.1.21", 0)) as _free:
+    PORT = _free.getsockname()[1]
 VIP = f"127.0.1.100:{PORT}"
 KEY = f"tcp:{VIP}"
 R21, R22 = f"127.0.1.21:{PORT}", f"127.0.1.22:{PORT}"
@@ -175,7 +177,7 @@ def test_quiesce_weight_and_enable_reach_the_kernel(daemon: Daemon, web: Web, tm
     assert call(daemon, "real", "enable", VIP, R22)[0] == 0
     daemon.waits_until(has(r21=1, r22=2))
     table = json.loads(call(daemon, "ipvs", "--json")[1])
-    assert [real["weight"] for real in table["services"][0]["reals"]] == [1, 2]
+    assert {real["real"]: real["weight"] for real in table["services"][0]["reals"]} == {R21: 1, R22: 2}
     assert daemon.stop() == 0
     replays(daemon, tmp_path / "x.db")
 
