@@ -41,7 +41,7 @@ from hafsm.daemon.identity import Identity, begin_life, remember_peer
 from hafsm.daemon.links import Links
 from hafsm.daemon.loop import Loop, snapshot_of
 from hafsm.daemon.maintenance import MaintenanceFolder
-from hafsm.daemon.memory import recall
+from hafsm.daemon.memory import Remembered, recall
 from hafsm.daemon.monitor import Monitor
 from hafsm.daemon.notify import notify
 from hafsm.daemon.parameters import parameters
@@ -127,7 +127,7 @@ class _Life:
         self._ended = asyncio.Event()
         first_life = not (plan.daemon.state_dir / "identity.json").exists()
         identity = begin_life(plan.daemon.state_dir, wall_ns() // 1_000_000_000)
-        remembered = recall(plan.daemon.state_dir, first_life=first_life)
+        remembered = self._recall(first_life)
         thread = ThreadPoolExecutor(1, thread_name_prefix="kernel")
         kernel = thread.submit(self._open_kernel)
         kernel.add_done_callback(lambda opened: self._from_thread(lambda: self._kernel_opened(opened)))
@@ -212,6 +212,13 @@ class _Life:
         kernel = self._plan.make_kernel()
         kernel.prepare(ipvs=bool(self._plan.settings.services))
         return kernel
+
+    def _recall(self, first_life: bool) -> Remembered:
+        """A disk that hangs costs what operators said, never service (law L3)."""
+        try:
+            return _within(OPEN_LIMIT_S, lambda: recall(self._plan.daemon.state_dir, first_life=first_life))
+        except (TimeoutError, OSError) as error:
+            return Remembered(trouble=str(error))
 
     def _open_journal(self, identity: Identity) -> tuple[State, Writer | None]:
         """A journal that cannot be opened costs history, never service (law L3)."""
