@@ -3,7 +3,7 @@ VENV ?= .venv
 PY   := $(VENV)/bin/python
 PYTHON ?= python3
 
-.PHONY: demo test check bench bench-failover bench-ipvs install clean
+.PHONY: demo test check bench bench-checks bench-failover bench-ipvs install clean
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/hafsm demo
@@ -18,6 +18,9 @@ check: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	$(PY) -m tests.bench
+
+bench-checks: $(VENV)/.installed
+	$(PY) -m tests.bench.checks_bench
 
 bench-failover: $(VENV)/.installed
 	$(PY) -m tests.bench.failover_bench

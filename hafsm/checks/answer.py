@@ -25,6 +25,7 @@ CHUNK_LINE_MAX_BYTES = 4096
 SEARCH_LIMIT_S = 0.1
 """CPU time for one search in one body. An honest expression needs some milliseconds for the whole MiB."""
 _SHOWN = 40
+_BODILESS = (101, 204, 304)
 
 _HEAD_END = re.compile(rb"\n\r?\n")
 _STATUS = re.compile(rb"HTTP/\d+(?:\.\d+)?[ \t]+([1-9]\d\d)(?:[ \t\r]|$)")
@@ -43,11 +44,12 @@ class Pattern:
     CPython's `re` looks for signals while it backtracks, so an expression that would run for ages can be stopped.
     """
 
-    __slots__ = ("_compiled", "_literal", "_shown")
+    __slots__ = ("_compiled", "_literal", "_shown", "_what")
     _searching = False
 
-    def __init__(self, text: str) -> None:
-        """Raises ValueError when it does not compile."""
+    def __init__(self, text: str, what: str = "answer") -> None:
+        """`what` is searched, in the words of a verdict. Raises ValueError when the expression does not compile."""
+        self._what = what
         self._shown = text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
         self._literal = b"" if _SPECIAL.search(text) else text.encode()
         try:
@@ -76,8 +78,9 @@ class Pattern:
                 Pattern._searching = False
                 signal.setitimer(signal.ITIMER_VIRTUAL, 0)
             except _SearchTookTooLong:
-                return Verdict(False, f"searching the body for /{self._shown}/ takes longer than {SEARCH_LIMIT_S} s")
-        return PASSED if found else Verdict(False, f"body does not match /{self._shown}/")
+                took = f"takes longer than {SEARCH_LIMIT_S} s"
+                return Verdict(False, f"searching the {self._what} for /{self._shown}/ {took}")
+        return PASSED if found else Verdict(False, f"{self._what} does not match /{self._shown}/")
 
 
 class Answer:
@@ -95,12 +98,17 @@ class Answer:
         "_pattern",
         "_pending",
         "_scanned",
+        "_statuses",
         "_until_close",
     )
 
-    def __init__(self, pattern: Pattern | None, *, head_request: bool = False) -> None:
-        """`pattern` must be found in the body; None: any 2xx answer will do once it is complete."""
+    def __init__(
+        self, pattern: Pattern | None, *, head_request: bool = False, statuses: tuple[tuple[int, int], ...] = ()
+    ) -> None:
+        """`pattern` must be found in the body; None: the answer will do once it is complete. `statuses` are the healthy
+        ones, as closed ranges; empty: 2xx. Interim answers (1xx but 101) are passed over."""
         self._pattern = pattern
+        self._statuses = statuses
         self._bodiless = head_request
         self._in_head = True
         self._pending = b""
@@ -149,7 +157,7 @@ class Answer:
             if status is None:
                 return _not_http(pending[:line_end])
             code = int(status[1])
-            if code >= 300 or code == 101:
+            if self._unhealthy(code) if self._statuses else code >= 300 or code == 101:
                 return Verdict(False, f"HTTP {code}")
             end = _HEAD_END.search(pending, max(line_end, self._scanned), self._head_room)
             if end is None:
@@ -160,13 +168,17 @@ class Answer:
             self._pending = pending[end.end() :]
             self._head_room -= end.end()
             self._scanned = 0
-            if code >= 200:
+            if code >= 200 or code == 101:
                 return self._begin_body(code, pending[line_end : end.end()])
+
+    def _unhealthy(self, code: int) -> bool:
+        """By the configured statuses; an interim answer is never the last word."""
+        return (code >= 200 or code == 101) and not any(low <= code <= high for low, high in self._statuses)
 
     def _begin_body(self, code: int, headers: bytes) -> Verdict | None:
         """How long the body will be (RFC 9112 section 6.3)."""
         self._in_head = False
-        if self._bodiless or code == 204:
+        if self._bodiless or code in _BODILESS:
             return self._judge(b"")
         lengths: list[bytes] = []
         codings: list[bytes] = []

@@ -1,21 +1,24 @@
-"""The HTTP check: a request, an answer with a 2xx status, and a regular expression that must be found in its body.
+"""The HTTP checks: a request, an answer with a healthy status, and a regular expression that must be found in its body.
 
-Source: ldirectord's negotiate check (`request`, `receive`, `httpmethod`, `virtualhost`). A request that is an absolute
-URL goes to the host in it instead of the real server.
+Source: ldirectord's negotiate check (`request`, `receive`, `httpmethod`, `virtualhost`) for http, https, http_proxy. A
+request that is an absolute URL goes to the host in it instead of the real server; http_proxy asks the real server for
+it.
 """
 
 from __future__ import annotations
 
 import re
 import select
+import socket
 from urllib.parse import SplitResult, urlsplit
 
 from hafsm.checks.answer import Answer, Pattern
 from hafsm.checks.connect import MOVED, LocalTrouble, TcpCheck, Verdict, explain, is_address, within
 from hafsm.checks.names import ANSWER_MAX_BYTES, Lookup
-from hafsm.core.settings import CheckSpec
+from hafsm.core.settings import CheckKind, CheckSpec
 
 RECEIVE_BYTES = 16 * 1024
+_PORTS = {"http": 80, "https": 443}
 _UNFIT = re.compile(r"[\x00-\x20\x7f]")
 
 
@@ -24,12 +27,15 @@ def request_bytes(spec: CheckSpec) -> bytes:
 
     Host is the virtualhost, else whom we ask, and carries no port, as ldirectord's does.
     """
-    path, host = "/" + spec.request.lstrip("/"), spec.address
-    url = _url(spec)
-    if url is not None:
+    path, host = "/" + spec.request.lstrip("/"), spec.virtualhost or spec.address
+    url = request_url(spec)
+    if spec.kind is CheckKind.HTTP_PROXY:
+        if url is None or not url.hostname:
+            raise ValueError(f"request {spec.request!r}: a proxy is asked for an absolute http:// URL")
+        path, host = spec.request, url.netloc.rpartition("@")[2]
+    elif url is not None:
         path = (url.path or "/") + (f"?{url.query}" if url.query else "")
-        host = url.hostname or ""
-    host = spec.virtualhost or host
+        host = spec.virtualhost or url.hostname or ""
     if host.count(":") > 1 and not host.startswith("["):
         host = f"[{host}]"
     for text in (spec.method, path, host):
@@ -40,12 +46,14 @@ def request_bytes(spec: CheckSpec) -> bytes:
     )
 
 
-def _url(spec: CheckSpec) -> SplitResult | None:
-    return urlsplit(spec.request) if spec.request.startswith("http://") else None
+def request_url(spec: CheckSpec) -> SplitResult | None:
+    """The request as the URL that it is, if it is one of this kind's scheme. Raises ValueError."""
+    scheme = "https://" if spec.kind is CheckKind.HTTPS else "http://"
+    return urlsplit(spec.request) if spec.request.startswith(scheme) else None
 
 
 class HttpCheck(TcpCheck):
-    """ldirectord `checktype=negotiate` with `service=http`."""
+    """ldirectord `checktype=negotiate` with `service=http` or `service=http_proxy`."""
 
     __slots__ = (
         "_answer",
@@ -56,22 +64,25 @@ class HttpCheck(TcpCheck):
         "_port",
         "_request",
         "_resolving",
+        "_statuses",
         "_unsent",
     )
 
     def __init__(self, spec: CheckSpec) -> None:
         """Raises ValueError when the spec cannot be carried out."""
         host, port = spec.address, spec.port
-        url = _url(spec)
+        url = None if spec.kind is CheckKind.HTTP_PROXY else request_url(spec)
         if url is not None:
-            host, port = url.hostname or "", url.port or 80
-        self._lookup = None if url is None or is_address(host) else Lookup(host)
-        """Set when a URL with a name in it is asked for: that host is asked instead of the real server."""
+            host, port = url.hostname or "", url.port or _PORTS[url.scheme]
+        family = socket.AF_INET6 if ":" in spec.address else socket.AF_INET
+        self._lookup = None if url is None or is_address(host) else Lookup(host, family)
+        """Set when a URL with a name in it is asked for: that host is asked, in the real server's family."""
         super().__init__(spec, spec.address if self._lookup else host, port)
         self._port = port
         self._request = request_bytes(spec)
-        self._pattern = Pattern(spec.receive) if spec.receive else None
+        self._pattern = Pattern(spec.receive, "body") if spec.receive else None
         self._head_request = spec.method == "HEAD"
+        self._statuses = spec.statuses
         self._unsent = b""
         self._answer = Answer(None)
         self._answering = False
@@ -79,7 +90,7 @@ class HttpCheck(TcpCheck):
 
     def begin(self) -> Verdict | None:
         self._unsent = self._request
-        self._answer = Answer(self._pattern, head_request=self._head_request)
+        self._answer = Answer(self._pattern, head_request=self._head_request, statuses=self._statuses)
         self._answering = False
         if self._lookup is None:
             return super().begin()

@@ -16,11 +16,16 @@ _LENGTH = struct.Struct(">I")
 
 
 class Plan(msgspec.Struct, frozen=True, tag="plan"):
-    """To a worker: from now on check these and nothing else."""
+    """To a worker: from now on check these and nothing else. Its text never shows the secrets."""
 
     plan: int
     checks: tuple[tuple[int, CheckSpec], ...]
     """(index in the whole plan, what to check)."""
+    secrets: dict[str, bytes] = {}
+    """Name → secret, for the names that stand in `checks`."""
+
+    def __repr__(self) -> str:
+        return f"Plan({self.plan}, {len(self.checks)} checks)"
 
 
 class Results(msgspec.Struct, frozen=True, tag="results"):

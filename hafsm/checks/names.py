@@ -19,13 +19,14 @@ ANSWER_MAX_BYTES = 512
 class Lookup:
     """One name, looked up again and again, by one thread at a time."""
 
-    __slots__ = ("_thread", "name")
+    __slots__ = ("_family", "_thread", "name")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, family: socket.AddressFamily) -> None:
         """Raises ValueError when it cannot be a host name."""
         if not _NAME.fullmatch(name):
             raise ValueError(f"{name!r} is not a host name")
         self.name = name
+        self._family = family
         self._thread: threading.Thread | None = None
 
     def begin(self) -> socket.socket | None:
@@ -35,7 +36,7 @@ class Lookup:
             return None
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
-        self._thread = threading.Thread(target=_resolve, args=(self.name, theirs), daemon=True)
+        self._thread = threading.Thread(target=_resolve, args=(self.name, self._family, theirs), daemon=True)
         self._thread.start()
         return ours
 
@@ -47,9 +48,9 @@ class Lookup:
         return "", f"{self.name[:60]} cannot be resolved: {text}"
 
 
-def _resolve(name: str, answer_to: socket.socket) -> None:
+def _resolve(name: str, family: socket.AddressFamily, answer_to: socket.socket) -> None:
     try:
-        (*_, target), *_ = socket.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_STREAM)
+        (*_, target), *_ = socket.getaddrinfo(name, None, family, socket.SOCK_STREAM)
         answer = _FOUND + str(target[0]).encode()
     except (OSError, UnicodeError) as error:
         answer = (getattr(error, "strerror", None) or str(error)).encode()[:ANSWER_MAX_BYTES]

@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 from hafsm.checks.messages import FromWorker, GaveUp, Plan, Results, Unframer, frame
 from hafsm.core.events import CheckResult
-from hafsm.core.settings import CheckKind, CheckSpec
+from hafsm.core.settings import SECOND, CheckKind, CheckSpec
 
 TICK_S = 0.5
 HUNG_AFTER_S = 5.0
@@ -32,7 +34,26 @@ CALM_S = 10.0
 """A worker that lived this long ends a row of losses."""
 END_LIMIT_S = 1.0
 """For a worker to end by itself, and for the kernel to bury one that was killed."""
-_CHECKED_KINDS = (CheckKind.HTTP, CheckKind.CONNECT)
+DECIDED_KINDS = (CheckKind.ALWAYS_UP, CheckKind.ALWAYS_DOWN)
+"""The core decides these alone."""
+WORKER_CHECKS_PER_S = 2500
+"""Plain HTTP checks a second that one worker is given before there is a second one: a quarter of what it can do."""
+_WEIGHTS = {
+    CheckKind.HTTPS: 10,
+    CheckKind.IMAPS: 10,
+    CheckKind.POPS: 10,
+    CheckKind.LDAPS: 10,
+    CheckKind.MYSQL: 10,
+    CheckKind.PGSQL: 10,
+    CheckKind.ORACLE: 10,
+    CheckKind.EXTERNAL: 30,
+    CheckKind.EXTERNAL_PERL: 50,
+}
+"""CPU in plain HTTP checks, roughly; others are 1."""
+WORKERS_MAX = 64
+UNEVEN = 1.25
+"""A worker may have so many times its fair share of the checks before unchanged ones move to another."""
+UNEVEN_FREE = 8
 _READ_BYTES = 256 * 1024
 _ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE")
 
@@ -46,12 +67,23 @@ class CheckPool:
         on_batch: Callable[[int, tuple[CheckResult, ...]], None],
         on_worker_lost: Callable[[int, str], None],
         *,
+        user: str = "",
         hung_after_s: float = HUNG_AFTER_S,
     ) -> None:
         """`on_batch(plan, results)` gets what was found, numbered with the plan it was found under;
-        `on_worker_lost(worker, detail)` hears of each worker that has to be replaced. Nothing is started yet."""
-        self._slots: list[_Worker | None] = [None] * workers
-        self._losses = [0] * workers
+        `on_worker_lost(worker, detail)` hears of each worker that has to be replaced. Nothing is started yet.
+
+        `workers` 0: as many as the checks need, at most one a CPU. `user` runs external checks and libraries; empty:
+        nobody if this is root, else whoever this is.
+        """
+        self._fixed_workers = workers > 0
+        self._slots: list[_Worker | None] = [None] * (workers or 1)
+        self._losses = [0] * len(self._slots)
+        self._shares: list[list[int]] = [[] for _ in self._slots]
+        """Slot → indices of its checks in the plan."""
+        self._user = user
+        self._secrets: Mapping[str, bytes] = {}
+        self._started = False
         self._on_batch = on_batch
         self._on_worker_lost = on_worker_lost
         self._hung_ticks = hung_after_s / TICK_S
@@ -68,19 +100,32 @@ class CheckPool:
 
     async def start(self) -> None:
         """Start the workers; they take up the last plan set, or wait for one. Must come before `close`."""
+        self._started = True
         for slot in range(len(self._slots)):
             self._spawn(slot)
         self._ticking = asyncio.get_running_loop().call_later(TICK_S, self._tick)
 
-    def set_plan(self, plan: int, checks: Sequence[CheckSpec]) -> None:
-        """Check these from now on, all of them at once, then each in its interval. Checks that run are given up.
+    def set_plan(self, plan: int, checks: Sequence[CheckSpec], secrets: Mapping[str, bytes] | None = None) -> None:
+        """Check these from now on. What was checked before goes on as if nothing had happened, and what is known to be
+        healthy is reported once more under the new number; the others start at once, then each in its interval.
 
-        Kinds that the core decides alone (`on`, `off`) are left out.
+        Kinds that the core decides alone (`on`, `off`) are left out. `secrets` maps the names in the specs to what they
+        stand for; None: those of the last plan.
         """
+        if secrets is not None:
+            self._secrets = dict(secrets)
+        before: dict[CheckSpec, deque[int]] = {}
+        for slot, share in enumerate(self._shares):
+            for index in share:
+                before.setdefault(self._checks[index], deque()).append(slot)
         self._plan, self._checks = plan, checks
+        self._grow()
+        self._shares = _divide(checks, before, len(self._slots))
         for slot, worker in enumerate(self._slots):
             if worker is not None:
                 worker.send(self._share(slot))
+            elif self._started and slot not in self._restarts:
+                self._spawn(slot)
 
     async def close(self) -> None:
         """End the workers; within two seconds even if they hang."""
@@ -92,16 +137,30 @@ class CheckPool:
         self._slots = [None] * len(self._slots)
         await asyncio.gather(*(worker.end() for worker in workers))
 
+    def _grow(self) -> None:
+        """Make room for the workers that the plan needs. There are never fewer than before."""
+        if self._fixed_workers:
+            return
+        load_per_s = sum(
+            _WEIGHTS.get(spec.kind, 1) * SECOND / max(spec.interval_ns, 1)
+            for spec in self._checks
+            if spec.kind not in DECIDED_KINDS
+        )
+        cpus = min(len(os.sched_getaffinity(0)), WORKERS_MAX)
+        while len(self._slots) < min(math.ceil(load_per_s / WORKER_CHECKS_PER_S), cpus):
+            self._slots.append(None)
+            self._losses.append(0)
+
     def _share(self, slot: int) -> bytes:
-        """Every n-th check of the plan, as a message."""
-        checks = self._checks
-        share = range(slot, len(checks), len(self._slots))
-        return frame(Plan(self._plan, tuple((i, checks[i]) for i in share if checks[i].kind in _CHECKED_KINDS)))
+        """The checks of a worker, as a message."""
+        checks = tuple((index, self._checks[index]) for index in self._shares[slot])
+        names = {name for _, spec in checks for name in (spec.password, spec.secret) if name}
+        return frame(Plan(self._plan, checks, {name: self._secrets[name] for name in names if name in self._secrets}))
 
     def _spawn(self, slot: int) -> None:
         self._restarts.pop(slot, None)
         try:
-            worker = _Worker(self._heard, lambda detail: self._lost(slot, detail))
+            worker = _Worker(self._user, self._heard, lambda detail: self._lost(slot, detail))
         except OSError as error:
             self._lost(slot, f"cannot be started: {error}")
             return
@@ -134,10 +193,27 @@ class CheckPool:
                     worker.lose(f"no sign of life for {self._hung_ticks * TICK_S:.1f} s")
 
 
+def _divide(checks: Sequence[CheckSpec], before: dict[CheckSpec, deque[int]], slots: int) -> list[list[int]]:
+    """Slot → indices of its checks. A check stays with the worker that it had, unless that one has far too many."""
+    indices = [index for index, spec in enumerate(checks) if spec.kind not in DECIDED_KINDS]
+    limit = len(indices) / slots * UNEVEN + UNEVEN_FREE
+    shares: list[list[int]] = [[] for _ in range(slots)]
+    rest = []
+    for index in indices:
+        had = before.get(checks[index])
+        if had and len(shares[had[0]]) < limit:
+            shares[had.popleft()].append(index)
+        else:
+            rest.append(index)
+    for index in rest:
+        min(shares, key=len).append(index)
+    return shares
+
+
 class _Worker:
     """One process and the socket to it."""
 
-    def __init__(self, on_results: Callable[[Results], None], on_lost: Callable[[str], None]) -> None:
+    def __init__(self, user: str, on_results: Callable[[Results], None], on_lost: Callable[[str], None]) -> None:
         """Starts the process. `on_lost(why)` is called once, unless `end` was. Raises OSError."""
         self._loop = loop = asyncio.get_running_loop()
         self._on_results = on_results
@@ -156,7 +232,7 @@ class _Worker:
         self._channel.setblocking(False)
         with theirs:
             try:
-                self._process = _start_process(theirs)
+                self._process = _start_process(theirs, user)
             except OSError:
                 self._channel.close()
                 raise
@@ -260,13 +336,13 @@ class _Worker:
             self._on_lost(self._reason or "its socket closed")
 
 
-def _start_process(channel: socket.socket) -> subprocess.Popen[bytes]:
+def _start_process(channel: socket.socket, user: str) -> subprocess.Popen[bytes]:
     """A worker finds its modules where this process finds them, also in a source checkout; never in the folder it
     happens to stand in (-P). Its own session keeps a terminal's Ctrl-C away from it."""
     environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
     environment["PYTHONPATH"] = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "hafsm.checks.worker", str(os.getpid())],
+        [sys.executable, "-P", "-m", "hafsm.checks.worker", str(os.getpid()), user],
         stdin=channel.fileno(),
         stdout=subprocess.DEVNULL,
         env=environment,

@@ -67,8 +67,10 @@ class KernelSettings(Value, frozen=True):
 class ChecksSettings(Value, frozen=True):
     """[checks]"""
 
-    workers: int = 1
-    """Worker processes, 1 to 64."""
+    workers: int = 0
+    """Worker processes, 1 to 64; 0: as many as the checks need, at most one a CPU."""
+    user: str = ""
+    """Runs external checks and the libraries of others; empty: nobody if the daemon is root, else the daemon's own."""
     extras: CheckExtras = CheckExtras()
     """[[checks.tls]] and [[checks.http]]."""
 
@@ -205,7 +207,7 @@ TABLES: dict[str, dict[str, Callable[[object], object]]] = {
     "api": {"socket": _path, "group": _text},
     "heartbeat": {"listen": lambda value: address(_text(value))},
     "kernel": {"implementation": _word("linux", "memory")},
-    "checks": {"workers": _whole(1, 64)},
+    "checks": {"workers": _whole(1, 64), "user": _text},
     "scripts": {"timeout_s": _whole(1, 86_400), "search": _paths},
     "log": {"level": _word("debug", "info", "warning", "error")},
 }
@@ -388,7 +390,11 @@ def _settings(values: Mapping[str, object], file: str = "") -> DaemonSettings:
         ),
         heartbeat=HeartbeatSettings(listen=cast("str | None", get("heartbeat.listen", None))),
         kernel=KernelSettings(implementation=cast(Literal["linux", "memory"], get("kernel.implementation", "linux"))),
-        checks=ChecksSettings(workers=cast(int, get("checks.workers", 1)), extras=_extras(values, file)),
+        checks=ChecksSettings(
+            workers=cast(int, get("checks.workers", 0)),
+            user=cast(str, get("checks.user", "")),
+            extras=_extras(values, file),
+        ),
         scripts=ScriptsSettings(
             timeout_ns=cast(int, get("scripts.timeout_s", scripts.timeout_ns // SECOND)) * SECOND,
             search=cast("tuple[Path, ...]", get("scripts.search", scripts.search)),

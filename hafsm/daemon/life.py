@@ -142,7 +142,7 @@ class _Life:
         links = self._make_links(identity)
         pings = Pings(plan.settings.pings, plan.ring, submit=self._core.submit, clock=boottime_ns)
         self._programs = Programs(ha.programs, dict(ha.env))
-        checks = CheckPool(plan.daemon.checks.workers, self._checked, self._checker_lost)
+        checks = CheckPool(plan.daemon.checks.workers, self._checked, self._checker_lost, user=plan.daemon.checks.user)
         self._executor = Executor(
             kernel.result,
             thread,

@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from hafsm.checks.pool import CheckPool
 from hafsm.core.events import CheckResult
@@ -26,12 +26,17 @@ class Servers:
         self._numbers = itertools.count(2)
         self._servers: list[asyncio.Server] = []
         self._sockets: list[socket.socket] = []
+        self._talks: set[asyncio.Task[None]] = set()
 
     async def start(self, talk: Talk, address: str = "") -> tuple[str, int]:
         """Returns the address and port; the address is one of its own unless given."""
 
         async def polite(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            with contextlib.suppress(OSError):
+            task = asyncio.current_task()
+            assert task is not None
+            self._talks.add(task)
+            task.add_done_callback(self._talks.discard)
+            with contextlib.suppress(OSError, asyncio.CancelledError):
                 await talk(reader, writer)
             writer.transport.abort()
 
@@ -60,6 +65,13 @@ class Servers:
         bound.bind((f"127.0.0.{next(self._numbers)}", 0))
         return bound
 
+    async def aclose(self) -> None:
+        """End also those who talk for longer than anybody listens."""
+        self.close()
+        for task in self._talks:
+            task.cancel()
+        await asyncio.gather(*self._talks, return_exceptions=True)
+
     def close(self) -> None:
         for server in self._servers:
             server.close()
@@ -83,6 +95,11 @@ def answering(answer: bytes) -> Talk:
 async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Accepts and never says a word."""
     await reader.read(-1)
+
+
+async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Accepts and never says a word, not even when the other side has finished."""
+    await asyncio.Event().wait()
 
 
 async def dripping(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -119,7 +136,7 @@ def spec(
     *,
     interval_ms: int = 20,
     timeout_ms: int = 30_000,
-    **changes: str,
+    **changes: object,
 ) -> CheckSpec:
     """A check of `target`; its timeout is far away unless the test is about it."""
     address, port = target
@@ -136,11 +153,11 @@ def spec(
 class Director:
     """Stands where the daemon stands: owns a pool and remembers all that it hears."""
 
-    def __init__(self, *, workers: int = 1, hung_after_s: float = 30.0) -> None:
+    def __init__(self, *, workers: int = 1, user: str = "", hung_after_s: float = 30.0) -> None:
         self.batches: list[tuple[int, tuple[CheckResult, ...]]] = []
         self.lost: list[tuple[int, str]] = []
         self._news = asyncio.Event()
-        self.pool = CheckPool(workers, self._batch, self._lost, hung_after_s=hung_after_s)
+        self.pool = CheckPool(workers, self._batch, self._lost, user=user, hung_after_s=hung_after_s)
 
     def _batch(self, plan: int, results: tuple[CheckResult, ...]) -> None:
         self.batches.append((plan, results))
@@ -150,8 +167,8 @@ class Director:
         self.lost.append((worker, detail))
         self._news.set()
 
-    async def run(self, checks: Sequence[CheckSpec]) -> None:
-        self.pool.set_plan(1, checks)
+    async def run(self, checks: Sequence[CheckSpec], secrets: Mapping[str, bytes] | None = None) -> None:
+        self.pool.set_plan(1, checks, secrets)
         await self.pool.start()
 
     async def until(self, happened: Callable[[], bool]) -> None:
@@ -160,6 +177,22 @@ class Director:
             while not happened():
                 self._news.clear()
                 await self._news.wait()
+
+    def first_verdicts(self) -> dict[int, tuple[bool, str]]:
+        """Check → (ok, detail) of its first result."""
+        verdicts: dict[int, tuple[bool, str]] = {}
+        for result in self.results():
+            verdicts.setdefault(result.check, (result.ok, result.detail))
+        return verdicts
+
+    async def judge(
+        self, checks: Sequence[CheckSpec], secrets: Mapping[str, bytes] | None = None
+    ) -> list[tuple[bool, str]]:
+        """Run the checks until each has a verdict; returns these."""
+        await self.run(checks, secrets)
+        await self.until(lambda: len(self.first_verdicts()) == len(checks) or bool(self.lost))
+        assert self.lost == []
+        return [verdict for _, verdict in sorted(self.first_verdicts().items())]
 
     def results(self, plan: int = 1) -> list[CheckResult]:
         """All results of a plan, in the order heard."""

@@ -20,7 +20,7 @@ CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
 def judge(pieces: list[bytes], receive: str = "", *, closed: bool = False, method: str = "GET") -> Verdict | None:
-    answer = Answer(Pattern(receive) if receive else None, head_request=method == "HEAD")
+    answer = Answer(Pattern(receive, "body") if receive else None, head_request=method == "HEAD")
     for piece in pieces:
         verdict = answer.feed(piece)
         if verdict is not None:

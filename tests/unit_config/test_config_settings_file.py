@@ -44,6 +44,7 @@ listen = "127.0.0.2"
 implementation = "memory"
 [checks]
 workers = 2
+user = "checks"
 [scripts]
 timeout_s = 5
 search = ["/srv/scripts"]
@@ -70,7 +71,7 @@ def test_every_key(tmp_path: Path) -> None:
         api=ApiSettings(socket=Path("/srv/api.sock"), group="operators"),
         heartbeat=HeartbeatSettings(listen="127.0.0.2"),
         kernel=KernelSettings(implementation="memory"),
-        checks=ChecksSettings(workers=2),
+        checks=ChecksSettings(workers=2, user="checks"),
         scripts=ScriptsSettings(timeout_ns=5 * SECOND, search=(Path("/srv/scripts"),)),
         log=LogSettings(level="debug"),
     )
@@ -92,7 +93,7 @@ def test_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         api=ApiSettings(socket=Path("/run/hafsm/hafsm.sock"), group=None),
         heartbeat=HeartbeatSettings(listen=None),
         kernel=KernelSettings(implementation="linux"),
-        checks=ChecksSettings(workers=1),
+        checks=ChecksSettings(workers=0, user=""),
         scripts=ScriptsSettings(timeout_ns=60 * SECOND, search=(Path("/etc/ha.d/resource.d"), Path("/etc/init.d"))),
         log=LogSettings(level="info"),
     )
@@ -220,7 +221,7 @@ def test_what_is_added_to_checks(tmp_path: Path) -> None:
         (
             "[[checks.http]]",
             "[[checks.htp]]",
-            ' unknown key "checks.htp"; expected one of workers, tls, http. Did you mean "http"?',
+            ' unknown key "checks.htp"; expected one of workers, user, tls, http. Did you mean "http"?',
         ),
     ],
 )
