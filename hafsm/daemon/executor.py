@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,7 @@ class Executor:
         fence: Fence | None,
         script_folders: Sequence[Path],
         state_dir: Path,
+        secrets: Mapping[str, bytes],
         state: Callable[[], State],
         submit: Callable[[Event], None],
         clock: Callable[[], int],
@@ -75,6 +76,8 @@ class Executor:
         self._fence_with = fence
         self._script_folders = tuple(script_folders)
         self._state_dir = state_dir
+        self.secrets = secrets
+        """Of the configuration in use; the next plan of checks goes out with them."""
         self._memory = Aside("memory", waiting_max=2)
         self._state = state
         self._submit = submit
@@ -98,7 +101,7 @@ class Executor:
             case act.SendPings():
                 self._pings.send()
             case act.SetChecks():
-                self._checks.set_plan(action.plan, action.checks)
+                self._checks.set_plan(action.plan, action.checks, self.secrets)
             case act.AddAddress():
                 self._in_kernel(action, lambda: self._add(action))
             case act.RemoveAddress():

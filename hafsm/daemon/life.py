@@ -152,6 +152,7 @@ class _Life:
             fence=fencer(ha.fence_device(plan.settings.me)),
             script_folders=plan.daemon.scripts.search,
             state_dir=plan.daemon.state_dir,
+            secrets=secrets_of(plan.configuration.ldirectord),
             state=lambda: self._core.state,
             submit=self._core.submit,
             clock=boottime_ns,
@@ -353,6 +354,7 @@ class _Life:
         return load_ldirectord(path, directory=Path(configuration.directory), extras=configuration.extras)
 
     def _taken(self, new: LdirectordCf) -> None:
+        self._executor.secrets = secrets_of(new)
         self._maintenance.watch(new.maintenance_dir)
 
     def _handle_signals(self) -> None:
@@ -417,6 +419,11 @@ def _within(limit_s: float, call: Callable[[], T]) -> T:
         return result.result(limit_s)
     except FutureTimeout:
         raise TimeoutError(f"the disk did not answer within {limit_s:g} s") from None
+
+
+def secrets_of(configuration: LdirectordCf) -> dict[str, bytes]:
+    """What the names of passwords in checks stand for."""
+    return {name: secret.reveal() for name, secret in configuration.secrets}
 
 
 def _told(task: asyncio.Task[None]) -> None:

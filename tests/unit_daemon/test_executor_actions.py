@@ -78,6 +78,7 @@ class Bench:
             fence=None,
             script_folders=(),
             state_dir=folder,
+            secrets={},
             state=self.state,
             submit=self.events.append,
             clock=time.monotonic_ns,
