@@ -39,7 +39,7 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
-def ask(path: Path, question: str, body: dict[str, str] | None = None) -> dict[str, Any]:
+def ask(path: Path, question: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
     """`GET question`, or `POST` with a body. Raises NoAnswer or NotObeyed, each with a sentence for the operator."""
     connection = _UnixConnection(path)
     try:

@@ -15,6 +15,8 @@ _COMMANDS = {
     "run": ("hafsm.cli.run", "run", "Run the director daemon in the foreground."),
     "check-config": ("hafsm.cli.check_config", "check_config", "Show how the configuration was understood."),
     "status": ("hafsm.cli.status", "status", "Show nodes, VIPs, virtual services and the last decisions."),
+    "ipvs": ("hafsm.cli.ipvs", "ipvs", "Show the kernel's IPVS table, with health and why beside each entry."),
+    "real": ("hafsm.cli.real", "real", "Drain, quiesce, enable or weight a real server."),
     "standby": ("hafsm.cli.standby", "standby", "Give resource groups to the other director."),
     "takeover": ("hafsm.cli.takeover", "takeover", "Get resource groups from the other director."),
     "cl-status": ("hafsm.cli.cl_status", "cl_status", "Answer as heartbeat's cl_status does."),

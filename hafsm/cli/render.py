@@ -6,6 +6,7 @@ import datetime
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 _NODE_STYLE = {"active": "green", "standby": "cyan", "init": "yellow", "dead": "red"}
@@ -18,7 +19,8 @@ def wall_time(wall_ns: int) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S}.{wall_ns // 1_000_000 % 1000:03d}"
 
 
-def _ago(seconds: float | None) -> str:
+def ago(seconds: float | None) -> str:
+    """`12.3 s`, `1:02:03`."""
     if seconds is None:
         return "never"
     if seconds < 120:
@@ -49,7 +51,7 @@ def show_status(console: Console, status: dict[str, Any]) -> None:
     console.print()
     nodes = _table("Nodes", "node", "state", "generation", "last heard")
     for node in status["nodes"]:
-        heard = "here" if node["name"] == status["node"] else _ago(node["silent_s"])
+        heard = "here" if node["name"] == status["node"] else ago(node["silent_s"])
         nodes.add_row(node["name"], _styled(node["state"], _NODE_STYLE), str(node["generation"] or "-"), heard)
     console.print(nodes)
     _show_paths(console, status)
@@ -72,10 +74,10 @@ def show_status(console: Console, status: dict[str, Any]) -> None:
 def _show_paths(console: Console, status: dict[str, Any]) -> None:
     paths = _table("Links and ping nodes", "name", "state", "last heard")
     for link in status["links"]:
-        paths.add_row(link["name"], "[green]up[/green]" if link["up"] else "[red]down[/red]", _ago(link["silent_s"]))
+        paths.add_row(link["name"], "[green]up[/green]" if link["up"] else "[red]down[/red]", ago(link["silent_s"]))
     for ping in status["pings"]:
         alive = "[green]answers[/green]" if ping["alive"] else "[red]silent[/red]"
-        paths.add_row(f"ping {ping['name']}", alive, _ago(ping["silent_s"]))
+        paths.add_row(f"ping {ping['name']}", alive, ago(ping["silent_s"]))
     if paths.row_count:
         console.print()
         console.print(paths)
@@ -84,23 +86,25 @@ def _show_paths(console: Console, status: dict[str, Any]) -> None:
 def _service(service: dict[str, Any]) -> Table:
     where = "in the kernel's table" if service["in_kernel"] else "checked, not in this kernel's table"
     table = _table(
-        f"{service['service']} {service['scheduler']} ({where})",
+        escape(f"{service['service']} {service['scheduler']} ({where})"),
         "real server",
         "forward",
         "weight",
         "state",
         "since",
-        "last check",
+        "why",
     )
     for real in service["reals"]:
         weight = "-" if real["weight"] is None else str(real["weight"])
         state = _styled(real["state"], _REAL_STYLE)
-        table.add_row(real["real"], real["forwarding"], weight, state, _ago(real["since_s"]), real["detail"])
+        table.add_row(
+            escape(real["real"]), real["forwarding"], weight, state, ago(real["since_s"]), escape(real["why"])
+        )
     fallback = service["fallback"]
     if fallback is not None:
         weight = "-" if fallback["weight"] is None else str(fallback["weight"])
         state = "[yellow]serving[/yellow]" if fallback["weight"] is not None else "idle"
-        table.add_row(fallback["real"], fallback["forwarding"], weight, state, "", "fallback")
+        table.add_row(escape(fallback["real"]), fallback["forwarding"], weight, state, "", "fallback")
     return table
 
 
@@ -110,13 +114,23 @@ def _show_remarks(console: Console, status: dict[str, Any]) -> None:
         remarks.append(f"journal: {status['journal']}")
     if status["configuration"] != "as read":
         remarks.append(f"configuration: {status['configuration']}")
+    if isinstance(status["maintenance"], str):
+        remarks.append(f"maintenance folder: {status['maintenance']}")
+    if status["memory"] != "kept":
+        remarks.append(f"operators' words: {status['memory']}")
+    configured = {(s["service"], r["real"]) for s in status["services"] for r in s["reals"]}
+    remarks += [
+        f"{word['real']} of {word['service']} has a word of {word['by']} ({word['verb']}), but is not configured"
+        for word in status["operators"]
+        if (word["service"], word["real"]) not in configured
+    ]
     if status["refused_datagrams"]:
         counts = ", ".join(f"{reason} {count}" for reason, count in status["refused_datagrams"].items())
         remarks.append(f"datagrams refused: {counts}")
     if remarks:
         console.print()
         for remark in remarks:
-            console.print(remark, style="yellow", highlight=False, markup=False)
+            console.print(remark, style="yellow", highlight=False, markup=False, soft_wrap=True)
     if status["reasons"]:
         console.print()
         console.print("Last decisions", style="bold")

@@ -12,7 +12,7 @@ from enum import Enum
 import msgspec
 
 from hafsm.core.ipvs import Operation
-from hafsm.core.settings import Address, CheckSpec, NodeName, SyncDaemon
+from hafsm.core.settings import Address, CheckSpec, NodeName, Override, SyncDaemon
 
 
 class ActionBase(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
@@ -78,12 +78,16 @@ class SetSyncDaemon(ActionBase, frozen=True):
 
 
 class SendMail(ActionBase, frozen=True):
-    """Send a mail through sendmail(8). Nothing waits for it; a failure is only told."""
+    """Send a mail. Nothing waits for it; a failure is only told."""
 
     to: tuple[str, ...]
     subject: str
     text: str
     timeout_ns: int
+    sender: str = ""
+    """From header; empty: the mail system's."""
+    smtp: str = ""
+    """Host that takes it by SMTP; empty: sendmail(8)."""
 
 
 class ProgramIpvs(ActionBase, frozen=True):
@@ -97,6 +101,8 @@ class ObserveKernel(ActionBase, frozen=True):
 
     expected: str = ""
     """Digest of the table the core believes in (`ipvs.digest`); a match is reported without the table."""
+    draining: tuple[tuple[str, str], ...] = ()
+    """(service, real server) of whom it is asked whether a connection is left."""
 
 
 class ScriptVerb(Enum):
@@ -114,6 +120,33 @@ class RunScript(ActionBase, frozen=True):
     arguments: tuple[str, ...]
     verb: ScriptVerb
     timeout_ns: int
+
+
+class FallbackVerb(Enum):
+    """What a fallbackcommand is told."""
+
+    START = "start"
+    """No real server of the service is left."""
+    STOP = "stop"
+    """One is there again, or this director gives the service up."""
+
+
+class RunFallbackCommand(ActionBase, frozen=True):
+    """Run `COMMAND start|stop VIP:PORT PROTOCOL` through the shell: it is the administrator's own line."""
+
+    command: str
+    verb: FallbackVerb
+    virtual: str
+    """`192.0.2.1:80`; `:0` for a firewall mark (ldirectord's words)."""
+    protocol: str
+    timeout_ns: int
+
+
+class RememberOverrides(ActionBase, frozen=True):
+    """Keep for later lives what is in force (replaced as a whole, durable)."""
+
+    overrides: tuple[Override, ...]
+    fallbacks: tuple[str, ...]
 
 
 class FenceNode(ActionBase, frozen=True):
@@ -151,6 +184,8 @@ Action = (
     | ProgramIpvs
     | ObserveKernel
     | RunScript
+    | RunFallbackCommand
+    | RememberOverrides
     | FenceNode
     | SetChecks
     | Exit

@@ -7,8 +7,8 @@ from typing import Any
 
 from hafsm.core.balance import wanted_table
 from hafsm.core.machines import GroupState, NodeState, Phase
-from hafsm.core.settings import NodeName
-from hafsm.core.state import State, group_set, is_stable
+from hafsm.core.settings import NodeName, Override, RealServer, RealVerb
+from hafsm.core.state import RealView, State, group_set, is_stable
 
 
 def describe(state: State, reasons: Iterable[tuple[int, int, str]], *, now: int) -> dict[str, Any]:
@@ -41,6 +41,9 @@ def describe_cluster(state: State, reasons: Iterable[tuple[int, int, str]], *, n
         "refused_datagrams": dict(state.refused),
         "journal": state.journal_trouble or "written",
         "configuration": state.reload_trouble or "as read",
+        "maintenance": state.maintenance_trouble or [entry.name for entry in state.maintenance],
+        "memory": state.memory_trouble or "kept",
+        "operators": [_override(override) for override in state.overrides if override.verb is not RealVerb.ENABLE],
         "reasons": [{"wall_ns": wall, "event": number, "reason": reason} for wall, number, reason in reasons],
     }
 
@@ -132,43 +135,79 @@ def _groups(state: State) -> list[dict[str, Any]]:
     ]
 
 
+def _override(override: Override) -> dict[str, Any]:
+    return {
+        "service": override.service,
+        "real": override.real,
+        "verb": override.verb.value,
+        "weight": override.weight if override.verb is RealVerb.WEIGHT else None,
+        "by": override.by,
+        "reason": override.reason,
+        "node": override.node,
+        "wall_ns": override.wall_ns,
+    }
+
+
+def why(view: RealView, override: Override | None) -> str:
+    """Why a real server is as it is: who keeps it out, else what its last check said."""
+    parts = [str(override)] if override is not None and override.verb is not RealVerb.ENABLE else []
+    if view.maintenance:
+        parts.append("in maintenance")
+    if not view.held or not view.known:
+        parts.append(view.detail or "check passed")
+    elif view.healthy:
+        parts.append("its checks pass")
+    else:
+        parts.append(f"its checks fail: {view.detail}")
+    return "; ".join(parts)
+
+
 def _services(state: State, now: int) -> list[dict[str, Any]]:
     seen = {entry.service.key: {d.key: d.weight for d in entry.destinations} for entry in state.ipvs.seen}
-    wanted = {entry.service.key: entry for entry in wanted_table(state)}
+    wanted = {entry.service.key for entry in wanted_table(state)}
+    overrides = {(o.service, o.real): o for o in state.overrides}
     services: list[dict[str, Any]] = []
+    position = 0
     for index, service in enumerate(state.settings.services):
         kernel = seen.get(service.key, {})
-        reals = []
-        for view in state.reals:
-            if view.service != index:
-                continue
-            real = service.reals[view.real]
-            reals.append(
-                {
-                    "real": real.key,
-                    "forwarding": real.forwarding.value,
-                    "state": view.state.value,
-                    "weight": kernel.get(real.key),
-                    "configured_weight": real.weight,
-                    "since_s": _ago(now, view.since),
-                    "detail": view.detail,
-                }
-            )
+        views = state.reals[position : position + len(service.reals)]
+        position += len(service.reals)
         fallback = service.fallback
         services.append(
             {
                 "service": service.key,
+                "name": service.name,
                 "scheduler": service.scheduler,
                 "in_kernel": service.key in seen,
                 "wanted": service.key in wanted,
-                "reals": reals,
+                "serving": state.serving[index],
+                "reals": [
+                    _real(service.reals[view.real], view, overrides.get((service.key, service.reals[view.real].key)))
+                    | {"weight": kernel.get(service.reals[view.real].key), "since_s": _ago(now, view.since)}
+                    for view in views
+                ],
                 "fallback": None
                 if fallback is None
                 else {
                     "real": fallback.key,
                     "forwarding": fallback.forwarding.value,
-                    "weight": kernel.get(fallback.key),
+                    "weight": kernel.get(fallback.key) if not state.serving[index] else None,
                 },
             }
         )
     return services
+
+
+def _real(real: RealServer, view: RealView, override: Override | None) -> dict[str, Any]:
+    return {
+        "real": real.key,
+        "forwarding": real.forwarding.value,
+        "state": view.state.value,
+        "configured_weight": real.weight,
+        "operator_weight": view.weight if view.weight >= 0 else None,
+        "hold": view.hold.value if view.hold is not None else "",
+        "maintenance": view.maintenance,
+        "healthy": view.healthy,
+        "detail": view.detail,
+        "why": why(view, override),
+    }

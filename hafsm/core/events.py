@@ -11,7 +11,7 @@ from enum import Enum
 import msgspec
 
 from hafsm.core.ipvs import TableEntry
-from hafsm.core.settings import Address, NodeName, VirtualService
+from hafsm.core.settings import Address, NodeName, Override, RealVerb, Value, VirtualService
 
 
 class EventBase(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
@@ -31,6 +31,12 @@ class DaemonStarted(EventBase, frozen=True):
     same_boot: bool
     """The machine has not booted since the last life: the network is up, so deadtime replaces initdead."""
     version: str
+    overrides: tuple[Override, ...] = ()
+    """What operators decided in earlier lives, from the file that `RememberOverrides` writes."""
+    fallbacks: tuple[str, ...] = ()
+    """Keys of services whose fallbackcommand was last run with `start`, from the same file."""
+    memory_trouble: str = ""
+    """Why that file says nothing; empty: it was read, or this is the first life."""
 
 
 class StopRequested(EventBase, frozen=True):
@@ -54,6 +60,40 @@ class TakeoverRequested(EventBase, frozen=True):
     hold: str
     """`all`, `local` or `foreign`, seen from this director."""
     by: str
+
+
+class RealRequested(EventBase, frozen=True):
+    """An operator wants real servers in or out, whatever their checks say (`hafsm real`)."""
+
+    verb: RealVerb
+    targets: tuple[tuple[str, str], ...]
+    """(`VirtualService.key`, `RealServer.key`) of each."""
+    by: str
+    wall_ns: int
+    weight: int = 0
+    """For WEIGHT."""
+    reason: str = ""
+    """In the operator's words: one line without control characters, at most 200 characters."""
+
+
+class MaintenanceEntry(Value, frozen=True):
+    """A file in the maintenance folder, and whom it means."""
+
+    name: str
+    """Of the file."""
+    addresses: tuple[str, ...]
+    """Canonical; empty: the name does not resolve."""
+    port: int = 0
+    """0: every port."""
+
+
+class MaintenanceListed(EventBase, frozen=True):
+    """The maintenance folder holds other names than before, they resolve otherwise, or it cannot be read any more."""
+
+    entries: tuple[MaintenanceEntry, ...] = ()
+    """Sorted by name."""
+    trouble: str = ""
+    """Why the folder cannot be read; `entries` then says nothing."""
 
 
 class DeadlinePassed(EventBase, frozen=True):
@@ -166,6 +206,8 @@ class KernelObserved(EventBase, frozen=True):
     matches: bool = False
     """The table equals the digest that ObserveKernel carried; `table` is then left out."""
     table: tuple[TableEntry, ...] = ()
+    empty: tuple[tuple[str, str], ...] = ()
+    """Those of `ObserveKernel.draining` that have no connection, active or inactive."""
 
 
 class ServicesReloaded(EventBase, frozen=True):
@@ -224,6 +266,8 @@ Event = (
     | StopRequested
     | StandbyRequested
     | TakeoverRequested
+    | RealRequested
+    | MaintenanceListed
     | DeadlinePassed
     | HeartbeatReceived
     | MessageReceived

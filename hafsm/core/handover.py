@@ -7,7 +7,7 @@ owner, so the VIP is never without one.
 
 from __future__ import annotations
 
-from hafsm.core import groups, standby
+from hafsm.core import alerts, groups, standby
 from hafsm.core.actions import Exit, RemoveAddress
 from hafsm.core.events import MessageReceived
 from hafsm.core.machines import HANDOVER, NODE, PHASE, GroupState, Handover, NodeState, Phase
@@ -401,6 +401,7 @@ def _leave(turn: Turn) -> None:
     state.phase = PHASE.fire(before, "stop")
     if state.phase is before:
         return
+    alerts.stopping(turn)
     held = "" if state.mine is Holding.NONE else f", releasing {state.mine.value} resources"
     turn.say(f"{state.stop_reason}: stopping{held}")
     state.failback_due = False

@@ -248,17 +248,74 @@ def enough_failures(facts: Any) -> bool:
     return bool(facts.failures >= facts.failurecount)
 
 
+def held(facts: Any) -> bool:
+    """an operator or a maintenance file keeps it out"""
+    return bool(facts.held)
+
+
+def left_over(facts: Any) -> bool:
+    """quiescent=no, and nobody keeps it out"""
+    return not facts.quiescent and not facts.held
+
+
+def quiescent(facts: Any) -> bool:
+    """quiescent=yes"""
+    return bool(facts.quiescent)
+
+
+def draining(facts: Any) -> bool:
+    """an operator drains it"""
+    return bool(facts.draining)
+
+
+def healthy(facts: Any) -> bool:
+    """its last check passed, and nobody keeps it out"""
+    return bool(facts.healthy and not facts.held)
+
+
+def readd_quiescent(facts: Any) -> bool:
+    """quiescent=yes and readdquiescent=yes, and nobody drains it"""
+    return bool(facts.quiescent and facts.readd and not facts.draining)
+
+
 REAL: Table[RealState] = Table(
     "real server",
     RealState,
     [
+        Row(_R.REMOVED, "check_passed", None, "stays out until it is enabled or its maintenance ends", held),
         Row(_R.REMOVED, "check_passed", _R.UP, "added with its weight"),
         Row(_R.UP, "check_passed", None, "serves already"),
+        Row(_R.QUIESCED, "check_passed", None, "stays at weight 0 until it is enabled or its maintenance ends", held),
         Row(_R.QUIESCED, "check_passed", _R.UP, "gets its weight back"),
         Row(_R.UP, "check_failed", _R.QUIESCED, "weight 0: connections finish", enough_failures_quiescent),
         Row(_R.UP, "check_failed", _R.REMOVED, "entry deleted", enough_failures),
         Row(_R.UP, "check_failed", None, "counted; not failurecount in a row yet"),
+        Row(_R.QUIESCED, "check_failed", _R.REMOVED, "entry deleted: it had weight 0 for another reason", left_over),
         *rows((_R.REMOVED, _R.QUIESCED), "check_failed", None, "gets no traffic already"),
+        Row(_R.UP, "drained", _R.QUIESCED, "weight 0: connections finish, then the entry is deleted"),
+        Row(_R.QUIESCED, "drained", None, "has weight 0 already"),
+        Row(_R.REMOVED, "drained", None, "has no entry; passed checks do not bring it back"),
+        Row(_R.QUIESCED, "emptied", _R.REMOVED, "no connection is left: entry deleted", draining),
+        *rows((_R.REMOVED, _R.UP, _R.QUIESCED), "emptied", None, "only a drained server is removed for that"),
+        *rows((_R.REMOVED, _R.UP), "quiesced", _R.QUIESCED, "an operator wants weight 0, and the entry kept"),
+        Row(_R.QUIESCED, "quiesced", None, "has weight 0 already"),
+        Row(_R.UP, "maintained", _R.QUIESCED, "weight 0: connections finish", quiescent),
+        Row(_R.UP, "maintained", _R.REMOVED, "entry deleted"),
+        *rows((_R.REMOVED, _R.QUIESCED), "maintained", None, "gets no traffic already"),
+        *rows((_R.REMOVED, _R.QUIESCED), "released", _R.UP, "nobody keeps it out any more", healthy),
+        Row(_R.QUIESCED, "released", _R.REMOVED, "entry deleted: it is not known to be healthy", left_over),
+        *rows((_R.REMOVED, _R.QUIESCED), "released", None, "waits for a check that passes, or is kept out otherwise"),
+        Row(_R.UP, "released", None, "serves already"),
+        Row(_R.REMOVED, "configured", _R.QUIESCED, "not known to be up: weight 0 until it is", readd_quiescent),
+        Row(_R.REMOVED, "configured", None, "absent until a check passes"),
+        Row(_R.QUIESCED, "configured", _R.REMOVED, "entry deleted: the file says quiescent=no now", left_over),
+        Row(_R.QUIESCED, "configured", None, "keeps weight 0"),
+        Row(_R.UP, "configured", None, "keeps its traffic"),
+        Row(_R.REMOVED, "found", _R.QUIESCED, "an earlier life left it serving, but it is kept out", held),
+        Row(_R.REMOVED, "found", _R.UP, "an earlier life left it serving: it stays until its first check has ended"),
+        *rows((_R.UP, _R.QUIESCED), "found", None, "is known already"),
+        Row(_R.REMOVED, "found_quiesced", _R.QUIESCED, "an earlier life left it with weight 0"),
+        *rows((_R.UP, _R.QUIESCED), "found_quiesced", None, "is known already"),
         *rows((_R.UP, _R.QUIESCED), "dropped", _R.REMOVED, "no longer in the configuration"),
         Row(_R.REMOVED, "dropped", None, "is not in the table"),
     ],

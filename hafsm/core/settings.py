@@ -300,6 +300,54 @@ class VirtualService(Value, frozen=True, omit_defaults=True):
             return f"fwm6:{self.mark}" if self.address else f"fwm:{self.mark}"
         return f"{self.protocol}:{host_port(self.address, self.port)}"
 
+    @property
+    def place(self) -> str:
+        """`192.168.2.232:80`, or the number of a firewall mark: the service in ldirectord's log lines."""
+        return str(self.mark) if self.protocol == "fwm" else host_port(self.address, self.port)
+
+
+class RealVerb(Enum):
+    """What an operator wants of a real server."""
+
+    DRAIN = "drain"
+    """Weight 0 now; its entry is deleted when no connection is left."""
+    QUIESCE = "quiesce"
+    """Weight 0, the entry stays."""
+    WEIGHT = "weight"
+    """Another weight than the file's."""
+    ENABLE = "enable"
+    """What its checks and the file say; remembered because it must win over an older drain."""
+
+
+class Override(Value, frozen=True, omit_defaults=True):
+    """The last word of an operator on a real server in one virtual service."""
+
+    service: str
+    """`VirtualService.key`."""
+    real: str
+    """`RealServer.key`."""
+    verb: RealVerb
+    counter: int
+    """Logical: larger than every one its director had seen before. The larger wins; of equal ones that of the first
+    director in ha.cf."""
+    node: NodeName
+    """Where it was decided."""
+    wall_ns: int
+    by: str
+    reason: str = ""
+    weight: int = 0
+    """For WEIGHT."""
+    configured: int = -1
+    """For WEIGHT: what this director's file said then; -1: the file did not name the server. Another number in the file
+    ends the override."""
+
+    def __str__(self) -> str:
+        what = f"weight {self.weight} set" if self.verb is RealVerb.WEIGHT else _DONE[self.verb]
+        return f"{what} by {self.by}" + (f" ({self.reason})" if self.reason else "")
+
+
+_DONE = {RealVerb.DRAIN: "drained", RealVerb.QUIESCE: "quiesced", RealVerb.ENABLE: "enabled"}
+
 
 def host_port(address: str, port: int) -> str:
     """`192.0.2.1:80`, `[2001:db8::1]:80`."""

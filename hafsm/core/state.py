@@ -10,10 +10,21 @@ from enum import Enum
 
 import msgspec
 
-from hafsm.core.actions import ScriptVerb
+from hafsm.core.actions import FallbackVerb, ScriptVerb
+from hafsm.core.events import MaintenanceEntry
 from hafsm.core.ipvs import Operation, TableEntry
 from hafsm.core.machines import GroupState, Handover, NodeState, Phase, RealState
-from hafsm.core.settings import Address, CheckSpec, NodeName, ResourceKind, Settings, Value
+from hafsm.core.settings import (
+    Address,
+    CheckSpec,
+    MailPhase,
+    NodeName,
+    Override,
+    RealVerb,
+    ResourceKind,
+    Settings,
+    Value,
+)
 
 REPORTS_KEPT = 16
 """Numbers of own reports that are remembered (`State.reports`): more than are ever asked for again at once."""
@@ -153,7 +164,7 @@ class GroupView(Value, frozen=True):
     retry_at: int = 0
 
 
-class RealView(Value, frozen=True):
+class RealView(Value, frozen=True, omit_defaults=True):
     """A real server in one virtual service."""
 
     service: int
@@ -166,7 +177,49 @@ class RealView(Value, frozen=True):
     failures: int = 0
     """Failed checks in a row."""
     since: int = 0
+    """When it got into `state`."""
     detail: str = "not checked yet"
+    """What its last check said."""
+    healthy: bool = False
+    """Its last check passed; also true of one that is never checked (`on`)."""
+    phase: MailPhase = MailPhase.RUNNING
+    """STARTING or RELOADING until its first result since then: what is known of it is older, or nothing."""
+    hold: RealVerb | None = None
+    """DRAIN or QUIESCE: an operator keeps it out."""
+    maintenance: bool = False
+    """A file in the maintenance folder keeps it out."""
+    weight: int = -1
+    """An operator's; -1: the file's."""
+
+    @property
+    def held(self) -> bool:
+        """Somebody keeps it out, whatever its checks say."""
+        return self.hold is not None or self.maintenance
+
+    @property
+    def known(self) -> bool:
+        """It was checked since it is configured as it is."""
+        return self.phase is MailPhase.RUNNING
+
+
+class Alert(Value, frozen=True, omit_defaults=True):
+    """A line for a mail that is not sent yet."""
+
+    service: str
+    """`VirtualService.key`."""
+    line: str
+    """ldirectord's log line."""
+    phase: MailPhase
+    why: str = ""
+
+
+class Command(Value, frozen=True):
+    """A fallbackcommand that runs."""
+
+    service: str
+    action: int
+    verb: FallbackVerb
+    deadline: int
 
 
 class IpvsView(Value, frozen=True):
@@ -183,6 +236,8 @@ class IpvsView(Value, frozen=True):
     retry_at: int = 0
     trouble: str = ""
     """What the kernel refused last; empty when all is as wanted."""
+    digest: str = ""
+    """Of `seen`; empty: not computed since it changed."""
 
 
 class State(msgspec.Struct, kw_only=True, gc=False):
@@ -265,7 +320,43 @@ class State(msgspec.Struct, kw_only=True, gc=False):
     watchers: tuple[tuple[int, ...], ...] = ()
     """For each check, the indexes into `reals` that depend on it."""
     reals: tuple[RealView, ...] = ()
+    """Those of each service together, in the order of the configuration."""
+    serving: tuple[int, ...] = ()
+    """For each service, how many real servers are up with a weight above 0."""
+    table: tuple[TableEntry, ...] = ()
+    """For each service, what the kernel should have while this node holds it."""
     ipvs: IpvsView = IpvsView()
+
+    overrides: tuple[Override, ...] = ()
+    """What operators said last, sorted by service and real server; those not configured now are kept."""
+    counter: int = 0
+    """The largest `Override.counter` seen."""
+    share_next: int = 0
+    """Index into `overrides` of the next one that the other director is told, at `share_at`."""
+    share_at: int = 0
+    """0: it was told all."""
+    maintenance: tuple[MaintenanceEntry, ...] = ()
+    maintenance_trouble: str = ""
+    unsaved: bool = False
+    """`overrides` or `fallbacks` differ from what was last given to `RememberOverrides`."""
+    remember_action: int = 0
+    remember_at: int = 0
+    """Deadline of the RememberOverrides in flight, or when to try again."""
+    memory_trouble: str = ""
+    """Why a later life would not know what is in force; empty: it would."""
+
+    commanded: tuple[int, ...] = ()
+    """Services with a fallbackcommand."""
+    fallbacks: tuple[str, ...] = ()
+    """Keys of the services whose command was last run with `start`, sorted."""
+    commands: tuple[Command, ...] = ()
+    alerts: tuple[Alert, ...] = ()
+    alerts_at: int = 0
+    """When they are sent."""
+    reminders: tuple[tuple[int, str], ...] = ()
+    """(when, service key) of the next mail on servers that are still down, sorted."""
+    errands_at: int = 0
+    """The nearest deadline of all of these, from `share_at` on; 0: none."""
 
     refused: tuple[tuple[str, int], ...] = ()
     """Datagrams counted and not obeyed, by reason, sorted."""
@@ -347,8 +438,23 @@ def borrows(state: State, index: int) -> bool:
 
 
 def ipvs_unloaded(state: State) -> bool:
-    """Nothing of ours is in the kernel's table any more, or the kernel refuses to let it go."""
-    return not state.ipvs.pending and (not state.ipvs.seen or bool(state.ipvs.retry_at))
+    """Nothing of ours that has to go is in the kernel's table any more, or the kernel refuses to let it go."""
+    return not state.ipvs.pending and (bool(state.ipvs.retry_at) or not ipvs_left(state))
+
+
+def ipvs_due(state: State) -> bool:
+    """Whether this node shall hold the virtual services, even if the turn of no group's `ldirectord` has come yet."""
+    return any(
+        resource.kind is ResourceKind.IPVS and wants_group(state, index)
+        for index, group in enumerate(state.settings.groups)
+        for resource in group.resources
+    )
+
+
+def ipvs_left(state: State) -> bool:
+    """Whether the kernel has virtual services of ours that do not stay when they are given up (`cleanstop=no` does)."""
+    stays = {service.key for service in state.settings.services if not service.clean_stop}
+    return any(entry.service.key not in stays for entry in state.ipvs.seen)
 
 
 def ipvs_wanted(state: State) -> bool:

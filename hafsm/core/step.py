@@ -9,7 +9,18 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from hafsm.core import balance, groups, handover, ipfail, membership, standby
+from hafsm.core import (
+    alerts,
+    balance,
+    fallbacks,
+    groups,
+    handover,
+    ipfail,
+    membership,
+    operators,
+    reals,
+    standby,
+)
 from hafsm.core.actions import Exit, ProgramIpvs, RemoveAddress
 from hafsm.core.events import (
     ActionFinished,
@@ -25,8 +36,10 @@ from hafsm.core.events import (
     JournalTroubled,
     KernelObserved,
     LinkChanged,
+    MaintenanceListed,
     MessageReceived,
     PingAnswered,
+    RealRequested,
     ReloadRefused,
     ServicesReloaded,
     StandbyRequested,
@@ -66,6 +79,7 @@ def step(state: State, event: Event) -> Decision:
         turn.moved = False
         groups.advance(turn)
         balance.reconcile(turn)
+        fallbacks.progress(turn)
         handover.progress(turn)
         moves += 1
         if moves > MOVES_LIMIT:
@@ -75,6 +89,9 @@ def step(state: State, event: Event) -> Decision:
         ipfail.fetch_home(turn)
     if moves or turn.report_now:
         standby.report(turn)
+    if turn.errands:
+        operators.remember(turn)
+        turn.state.errands_at = _errands_deadline(turn.state)
     turn.state.due = next_deadline(turn.state)
     return turn.decision()
 
@@ -84,10 +101,12 @@ def _fold(turn: Turn, event: Event) -> None:
         case HeartbeatReceived():
             if membership.heartbeat(turn, event):
                 handover.peer_renewed(turn)
+                if turn.peer.healed:
+                    operators.share(turn)
         case DeadlinePassed():
             pass
         case ChecksReported():
-            balance.checked(turn, event)
+            reals.checked(turn, event)
         case PingAnswered():
             if membership.ping_answered(turn, event):
                 ipfail.send_count(turn)
@@ -105,6 +124,10 @@ def _fold(turn: Turn, event: Event) -> None:
             standby.requested(turn, event)
         case TakeoverRequested():
             standby.takeover_requested(turn, event)
+        case RealRequested():
+            operators.requested(turn, event)
+        case MaintenanceListed():
+            reals.maintenance_listed(turn, event)
         case ServicesReloaded():
             balance.reloaded(turn, event)
         case ReloadRefused():
@@ -149,7 +172,9 @@ def _started(turn: Turn, event: DaemonStarted) -> None:
     turn.say(f"hafsm {event.version} starts as {state.settings.me}, generation {event.generation}")
     membership.beat(turn)
     balance.observe(turn)
-    balance.plan(turn, fresh.settings.services)
+    operators.begin(turn, event.overrides, event.fallbacks, event.memory_trouble)
+    operators.file_changed(turn, fresh.settings.services)
+    reals.plan(turn, fresh.settings.services, reload=False)
     groups.prepare(turn)
 
 
@@ -172,7 +197,7 @@ def _woke(turn: Turn, gap: int) -> bool:
         for resource in group.resources:
             if resource.address is not None:
                 turn.do(RemoveAddress, address=resource.address)
-    operations = difference((), state.ipvs.seen)
+    operations = difference(balance.staying_table(state), state.ipvs.seen)
     if operations:
         turn.do(ProgramIpvs, operations=operations)
     state.mine = Holding.NONE
@@ -190,6 +215,7 @@ def _message(turn: Turn, event: MessageReceived) -> None:
         return
     if news is membership.News.HEALED:
         handover.peer_renewed(turn)
+        operators.share(turn)
     match event.kind:
         case "NS_rexmit":
             membership.resend(turn, event)
@@ -201,8 +227,12 @@ def _message(turn: Turn, event: MessageReceived) -> None:
             handover.peer_died(turn, f"{event.node} {word} and has released everything", released=True)
         case "num_ping_nodes" | "you_are_dead" | "abort_giveup":
             ipfail.message(turn, event)
+        case operators.KIND:
+            operators.heard(turn, event)
         case _:
             handover.message(turn, event)
+            if event.kind == "starting":
+                operators.share(turn)
 
 
 def _finished(turn: Turn, event: ActionFinished) -> None:
@@ -216,6 +246,10 @@ def _finished(turn: Turn, event: ActionFinished) -> None:
     elif event.action == state.fence_action:
         if membership.fenced(turn, event):
             handover.take_over(turn, "")
+    elif event.action == state.remember_action:
+        operators.remembered(turn, event)
+    elif fallbacks.finished(turn, event):
+        pass
     elif not groups.finished(turn, event) and event.outcome.value != "done":
         turn.say(f"action {event.action} {event.outcome.value}: {event.detail}")
 
@@ -244,8 +278,21 @@ def _pass_time(turn: Turn) -> None:
     handover.answer_overdue(turn)
     handover.stop_overdue(turn)
     balance.pass_deadlines(turn)
+    if state.errands_at and state.now >= state.errands_at:
+        alerts.pass_deadlines(turn)
+        fallbacks.pass_deadlines(turn)
+        operators.pass_deadlines(turn)
+        turn.errands = True
     groups.pass_deadlines(turn)
     groups.renew(turn)
+
+
+def _errands_deadline(state: State) -> int:
+    """The nearest deadline of mail, fallback commands and what is remembered; 0: none."""
+    dues = [command.deadline for command in state.commands]
+    dues += [due for due, _ in state.reminders[:1]]
+    dues += [due for due in (state.alerts_at, state.remember_at, state.share_at) if due]
+    return min(dues, default=0)
 
 
 def next_deadline(state: State) -> int:
@@ -274,6 +321,7 @@ def next_deadline(state: State) -> int:
         state.fetch_home_at,
         state.remind_at,
         state.stop_deadline,
+        state.errands_at,
     ):
         if due and due < nearest:
             nearest = due

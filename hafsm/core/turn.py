@@ -24,7 +24,7 @@ class Decision(NamedTuple):
 class Turn:
     """See the module."""
 
-    __slots__ = ("actions", "count_pings", "moved", "report_info", "report_now", "sentences", "state")
+    __slots__ = ("actions", "count_pings", "errands", "moved", "report_info", "report_now", "sentences", "state")
 
     def __init__(self, state: State, at: int) -> None:
         self.state = copy.copy(state)
@@ -37,6 +37,8 @@ class Turn:
         self.report_now = False
         """Tell the peer what is held even if nothing changed."""
         self.report_info = ""
+        self.errands = False
+        """Mail, fallback commands or what is remembered has work to do, or another deadline."""
         self.count_pings = False
         """The peer has just become stable: tell it how many ping nodes are seen here."""
 

@@ -67,7 +67,7 @@ def begin_life(state_dir: Path, wall_s: int) -> Identity:
         last, known = _Stored(), uuid.uuid4().bytes
     generation = last.generation + 1 if last.generation else wall_s
     try:
-        _replace(path, msgspec.json.encode(_Stored(known.hex(), generation, boot, last.peers)))
+        replace_file(path, msgspec.json.encode(_Stored(known.hex(), generation, boot, last.peers)))
     except OSError as error:
         # A disk never decides a failover; the Unix time is larger than what other lives could not write either.
         generation = max(generation, wall_s)
@@ -80,14 +80,17 @@ def remember_peer(state_dir: Path, name: str, generation: int) -> None:
     path = state_dir / "identity.json"
     stored = msgspec.json.decode(path.read_bytes(), type=_Stored)
     stored.peers[name] = max(generation, stored.peers.get(name, 0))
-    _replace(path, msgspec.json.encode(stored))
+    replace_file(path, msgspec.json.encode(stored))
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes) -> None:
+    """Durable, and whole or not at all: the old content or the new one. Blocks; raises OSError."""
     new = path.with_suffix(".new")
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     try:
-        os.write(descriptor, content)
+        written = 0
+        while written < len(content):
+            written += os.write(descriptor, content[written:])
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

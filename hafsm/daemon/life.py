@@ -25,12 +25,12 @@ from hafsm import __version__
 from hafsm.checks.pool import CheckPool
 from hafsm.config.findings import Finding
 from hafsm.config.load import Loaded, load_ldirectord
-from hafsm.config.model import Configuration
+from hafsm.config.model import Configuration, LdirectordCf
 from hafsm.config.settings_file import DaemonSettings
 from hafsm.core.actions import Action, Exit
 from hafsm.core.events import CheckerLost, CheckResult, ChecksReported, DaemonStarted, StopRequested
 from hafsm.core.machines import Phase
-from hafsm.core.settings import NodeName, Settings, VirtualService
+from hafsm.core.settings import NodeName, Settings
 from hafsm.core.state import State, initial
 from hafsm.daemon import realtime
 from hafsm.daemon.access import access_of
@@ -40,6 +40,9 @@ from hafsm.daemon.fencing import fencer
 from hafsm.daemon.identity import Identity, begin_life, remember_peer
 from hafsm.daemon.links import Links
 from hafsm.daemon.loop import Loop, snapshot_of
+from hafsm.daemon.maintenance import MaintenanceFolder
+from hafsm.daemon.memory import Remembered, recall
+from hafsm.daemon.monitor import Monitor
 from hafsm.daemon.notify import notify
 from hafsm.daemon.parameters import parameters
 from hafsm.daemon.pings import Pings
@@ -89,8 +92,7 @@ def plan_of(loaded: Loaded, daemon: DaemonSettings, make_kernel: Callable[[], Ke
     """Raises HafsmError if the configuration has errors."""
     if loaded.configuration is None or loaded.settings is None:
         raise HafsmError("the configuration has errors")
-    file = loaded.configuration.ldirectord.file
-    digest = digest_of(Path(file)) if file else b""
+    digest = digest_of(loaded.configuration.ldirectord) if loaded.configuration.ldirectord.file else b""
     return Plan(loaded.configuration, loaded.settings, daemon, make_kernel, digest)
 
 
@@ -123,7 +125,9 @@ class _Life:
         plan, ha = self._plan, self._plan.configuration.ha
         self._loop = asyncio.get_running_loop()
         self._ended = asyncio.Event()
+        first_life = not (plan.daemon.state_dir / "identity.json").exists()
         identity = begin_life(plan.daemon.state_dir, wall_ns() // 1_000_000_000)
+        remembered = self._recall(first_life)
         thread = ThreadPoolExecutor(1, thread_name_prefix="kernel")
         kernel = thread.submit(self._open_kernel)
         kernel.add_done_callback(lambda opened: self._from_thread(lambda: self._kernel_opened(opened)))
@@ -147,10 +151,16 @@ class _Life:
             checks,
             fence=fencer(ha.fence_device(plan.settings.me)),
             script_folders=plan.daemon.scripts.search,
+            state_dir=plan.daemon.state_dir,
+            secrets=secrets_of(plan.configuration.ldirectord),
             state=lambda: self._core.state,
             submit=self._core.submit,
             clock=boottime_ns,
             on_exit=self._exit,
+        )
+        self._monitor = Monitor(lambda: self._core.state)
+        self._maintenance = MaintenanceFolder(
+            plan.configuration.ldirectord.maintenance_dir, submit=self._core.submit, clock=boottime_ns
         )
         links.open()
         pings.open()
@@ -164,6 +174,9 @@ class _Life:
                 boot_id=identity.boot_id,
                 same_boot=identity.same_boot,
                 version=__version__,
+                overrides=remembered.overrides,
+                fallbacks=remembered.fallbacks,
+                memory_trouble=remembered.trouble,
             )
         )
         tasks = [
@@ -171,7 +184,10 @@ class _Life:
             self._loop.create_task(checks.start()),
             self._loop.create_task(self._serve()),
             self._loop.create_task(self._reloader().run()),
+            self._loop.create_task(self._maintenance.run()),
         ]
+        for task in tasks:
+            task.add_done_callback(_told)
         notify("READY=1")
         await self._ended.wait()
         notify("STOPPING=1")
@@ -197,6 +213,13 @@ class _Life:
         kernel = self._plan.make_kernel()
         kernel.prepare(ipvs=bool(self._plan.settings.services))
         return kernel
+
+    def _recall(self, first_life: bool) -> Remembered:
+        """A disk that hangs costs what operators said, never service (law L3)."""
+        try:
+            return _within(OPEN_LIMIT_S, lambda: recall(self._plan.daemon.state_dir, first_life=first_life))
+        except (TimeoutError, OSError) as error:
+            return Remembered(trouble=str(error))
 
     def _open_journal(self, identity: Identity) -> tuple[State, Writer | None]:
         """A journal that cannot be opened costs history, never service (law L3)."""
@@ -305,7 +328,7 @@ class _Life:
         configuration = self._plan.configuration
         try:
             access = await asyncio.to_thread(access_of, settings.group, configuration.ha.apiauth)
-            api = Api(settings.socket, access, self._core, parameters(configuration, __version__))
+            api = Api(settings.socket, access, self._core, parameters(configuration, __version__), self._executor.look)
             await api.start()
         except (OSError, KeyError) as error:
             log.error("no admin socket at %s: %s", settings.socket, error)
@@ -316,21 +339,23 @@ class _Life:
             await api.close()
 
     def _reloader(self) -> Reloader:
-        configuration = self._plan.configuration
         self._reload = Reloader(
-            Path(configuration.ldirectord.file) if configuration.ldirectord.file else None,
-            automatic=configuration.ldirectord.autoreload,
+            self._plan.configuration.ldirectord,
             known=self._plan.services_digest,
-            load=self._read_services,
+            load=self._read_ldirectord,
+            taken=self._taken,
             submit=self._core.submit,
             clock=boottime_ns,
         )
         return self._reload
 
-    def _read_services(self, path: Path) -> tuple[Sequence[VirtualService] | None, Sequence[Finding]]:
+    def _read_ldirectord(self, path: Path) -> tuple[LdirectordCf | None, Sequence[Finding]]:
         configuration = self._plan.configuration
-        read, findings = load_ldirectord(path, directory=Path(configuration.directory), extras=configuration.extras)
-        return (None if read is None else read.services), findings
+        return load_ldirectord(path, directory=Path(configuration.directory), extras=configuration.extras)
+
+    def _taken(self, new: LdirectordCf) -> None:
+        self._executor.secrets = secrets_of(new)
+        self._maintenance.watch(new.maintenance_dir)
 
     def _handle_signals(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -349,6 +374,7 @@ class _Life:
 
     def _checked(self, plan: int, results: Sequence[CheckResult]) -> None:
         self._core.submit(ChecksReported(at=boottime_ns(), plan=plan, results=tuple(results)))
+        self._monitor.checked(plan, results)
 
     def _checker_lost(self, worker: int, detail: str) -> None:
         self._core.submit(CheckerLost(at=boottime_ns(), worker=worker, detail=detail))
@@ -393,6 +419,18 @@ def _within(limit_s: float, call: Callable[[], T]) -> T:
         return result.result(limit_s)
     except FutureTimeout:
         raise TimeoutError(f"the disk did not answer within {limit_s:g} s") from None
+
+
+def secrets_of(configuration: LdirectordCf) -> dict[str, bytes]:
+    """What the names of passwords in checks stand for."""
+    return {name: secret.reveal() for name, secret in configuration.secrets}
+
+
+def _told(task: asyncio.Task[None]) -> None:
+    """None of the life's own tasks ends by itself; a bug in one must not be silent."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        name = task.get_coro().__qualname__  # type: ignore[union-attr]
+        log.error("%s has ended, and what it does is not done any more: %s", name, error, exc_info=error)
 
 
 async def _show_life(alive_fd: int) -> None:

@@ -14,6 +14,7 @@ import contextlib
 import logging
 import socket
 import struct
+from collections import Counter
 from dataclasses import dataclass, field
 
 from hafsm.core.ipvs import DestinationEntry, TableEntry
@@ -103,6 +104,7 @@ class Forwarder:
     async def __aenter__(self) -> Forwarder:
         self._loop = asyncio.get_running_loop()
         self._kernel.on_change(self._wake)
+        self._kernel.count_connections = self._counts
         self._follower = asyncio.create_task(self._follow(), name="forwarder")
         return self
 
@@ -124,6 +126,10 @@ class Forwarder:
     def listening(self) -> tuple[tuple[str, int], ...]:
         """Address and port of every service that takes connections now."""
         return tuple(self._listeners)
+
+    def _counts(self) -> Counter[tuple[str, str]]:
+        """Called by the kernel, in any thread."""
+        return Counter((c.service, c.destination) for c in tuple(self._connections))
 
     def _wake(self, *_: object) -> None:
         """Called by the kernel, in any thread."""

@@ -8,10 +8,19 @@ a time, so an implementation needs no locks. Idempotent on purpose: asking for w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from hafsm.core.ipvs import Operation, TableEntry
+from hafsm.core.ipvs import Operation, ServiceEntry, TableEntry
 from hafsm.core.settings import Address, SyncDaemon
+
+
+class Connections(NamedTuple):
+    """Of a destination, as ipvsadm shows them."""
+
+    active: int
+    """Established TCP connections."""
+    inactive: int
+    """In any other state; of UDP all."""
 
 
 class Kernel(Protocol):
@@ -55,6 +64,10 @@ class Kernel(Protocol):
 
     def read_table(self) -> tuple[TableEntry, ...]:
         """The whole IPVS table, including services that are not ours."""
+
+    def read_connections(self, services: Sequence[ServiceEntry]) -> dict[tuple[str, str], Connections]:
+        """(service key, destination key) → its connections, of every destination of these services. One that the kernel
+        does not have is left out."""
 
     def apply_operations(self, operations: Sequence[Operation]) -> tuple[int, ...]:
         """Carry out IPVS operations in order; one errno each, 0 for success. Adding what exists edits it instead,

@@ -23,11 +23,13 @@ from collections.abc import Iterator, Sequence
 import msgspec
 from pyroute2.netlink.generic import ipvs as ip_vs
 
-from hafsm.core.ipvs import Operation, TableEntry, Verb
+from hafsm.core.ipvs import Operation, ServiceEntry, TableEntry, Verb
 from hafsm.core.settings import SyncDaemon
 from hafsm.errors import KernelError
+from hafsm.kernel.interface import Connections
 from hafsm.kernel.ipvs_attributes import (
     CMD_ATTR_DAEMON,
+    CMD_ATTR_DEST,
     CMD_ATTR_SERVICE,
     SVC_AF,
     DestinationReader,
@@ -39,7 +41,7 @@ from hafsm.kernel.ipvs_attributes import (
     service_of,
     sync_daemon_of,
 )
-from hafsm.kernel.rules import SERVICE_VERBS, instead_of
+from hafsm.kernel.rules import SERVICE_VERBS, instead_of, is_v6
 
 BATCH_OPERATIONS = 256
 """Requests a datagram; if all are refused, their answers (1 KiB of socket buffer each) must fit the receive buffer,
@@ -68,7 +70,9 @@ Place = tuple[str, str, int, int]
 _HEADER = struct.Struct("=IHHIIBBH")
 """nlmsghdr (length, type, flags, sequence, port) and genlmsghdr (command, version, reserved)."""
 _MESSAGE = struct.Struct("=IHHII")
-_U16, _I32 = struct.Struct("=H"), struct.Struct("=i")
+_U16, _U32, _I32 = struct.Struct("=H"), struct.Struct("=I"), struct.Struct("=i")
+_ACTIVE, _INACTIVE = 7, 8
+"""IPVS_DEST_ATTR_ACTIVE_CONNS, …_INACT_CONNS."""
 
 
 class IpvsSocket:
@@ -115,6 +119,27 @@ class IpvsSocket:
             )
             table.append(TableEntry(service=service, destinations=destinations))
         return tuple(table)
+
+    def read_connections(self, services: Sequence[ServiceEntry]) -> dict[tuple[str, str], Connections]:
+        """See `interface.Kernel.read_connections`.
+
+        Raises:
+            KernelError: the kernel refused, or did not answer.
+        """
+        counted: dict[tuple[str, str], Connections] = {}
+        for service in services:
+            family = socket.AF_INET6 if is_v6(service.address) else socket.AF_INET
+            try:
+                answers = self._dump(ip_vs.IPVS_CMD_GET_DEST, named_service(service))
+            except KernelError as error:
+                if error.errno == errno.ESRCH:
+                    continue
+                raise
+            for answer in answers:
+                found = dict(attributes_of(dict(attributes_of(answer))[CMD_ATTR_DEST]))
+                active, inactive = (int(_U32.unpack(found[kind])[0]) for kind in (_ACTIVE, _INACTIVE))
+                counted[service.key, self._layout.destination(answer, family).key] = Connections(active, inactive)
+        return counted
 
     def apply_operations(self, operations: Sequence[Operation]) -> tuple[int, ...]:
         """See `interface.Kernel.apply_operations`. Adds and edits stand in for each other as `rules.INSTEAD` says.

@@ -30,10 +30,11 @@ import msgspec
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkDumpInterrupted, NetlinkError
 
-from hafsm.core.ipvs import Operation, TableEntry
+from hafsm.core.ipvs import Operation, ServiceEntry, TableEntry
 from hafsm.core.settings import SECOND, Address, Forwarding, SyncDaemon
 from hafsm.errors import KernelError
 from hafsm.kernel.announce import HARDWARE_ETHERNET, Announcer
+from hafsm.kernel.interface import Connections
 from hafsm.kernel.ipvs_netlink import IpvsSocket
 from hafsm.kernel.rules import broadcast_of, is_v6, same_place
 
@@ -171,6 +172,9 @@ class LinuxKernel:
 
     def read_table(self) -> tuple[TableEntry, ...]:
         return self._ipvs_socket().read_table()
+
+    def read_connections(self, services: Sequence[ServiceEntry]) -> dict[tuple[str, str], Connections]:
+        return self._ipvs_socket().read_connections(services)
 
     def apply_operations(self, operations: Sequence[Operation]) -> tuple[int, ...]:
         """See the contract. Says once if answers of masq real servers would end here."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 import errno
 import threading
 from collections import defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from hafsm.core.ipvs import Operation, TableEntry, Verb
+from hafsm.core.ipvs import Operation, ServiceEntry, TableEntry, Verb
 from hafsm.core.settings import SECOND, Address, SyncDaemon
 from hafsm.errors import KernelError
+from hafsm.kernel.interface import Connections
 from hafsm.kernel.memory_table import MemoryTable
 from hafsm.kernel.rules import same_place
 
@@ -49,6 +50,8 @@ class MemoryKernel:
         """Every address announced so far, in order."""
         self.clock = clock
         """Monotonic nanoseconds."""
+        self.count_connections: Callable[[], Mapping[tuple[str, str], int]] = dict
+        """(service key, destination key) → open connections; who forwards them knows."""
         self._interfaces = None if interfaces is None else tuple(interfaces)
         self._held: list[_Held] = []
         self._table = MemoryTable()
@@ -140,6 +143,16 @@ class MemoryKernel:
         with self._lock:
             self._refuse("read_table", "read the IPVS table")
             return self._table.entries
+
+    def read_connections(self, services: Sequence[ServiceEntry]) -> dict[tuple[str, str], Connections]:
+        with self._lock:
+            self._refuse("read_connections", "count the IPVS connections")
+            keys = {service.key for service in services}
+            places = [
+                (e.service.key, d.key) for e in self._table.entries if e.service.key in keys for d in e.destinations
+            ]
+        counts = self.count_connections()
+        return {place: Connections(counts.get(place, 0), 0) for place in places}
 
     def apply_operations(self, operations: Sequence[Operation]) -> tuple[int, ...]:
         with self._lock:

@@ -237,6 +237,20 @@ def every_field_survives(bench: Bench) -> None:
     )
 
 
+def connections_are_counted_of_what_is_there(bench: Bench) -> None:
+    v6 = ServiceEntry(protocol="tcp", address="2001:db8::1", port=80)
+    bench.fill(
+        TableEntry(service=service(), destinations=(real(1), real(2))),
+        TableEntry(service=v6, destinations=(real(1, address="2001:db8::2"),)),
+    )
+    counted = bench.kernel.read_connections((service(), v6, service(81)))
+    assert counted == {
+        ("tcp:192.0.2.1:80", "10.77.0.1:80"): (0, 0),
+        ("tcp:192.0.2.1:80", "10.77.0.2:80"): (0, 0),
+        ("tcp:[2001:db8::1]:80", "[2001:db8::2]:80"): (0, 0),
+    }
+
+
 def masks_that_mean_nothing_are_shown_empty(bench: Bench) -> None:
     do(bench, Verb.ADD_SERVICE, service(80, netmask="255.255.255.0"))
     do(bench, Verb.ADD_SERVICE, service(81, persistent_s=9, netmask="255.255.255.255"))
@@ -459,6 +473,7 @@ ADDRESS_CASES: tuple[Case, ...] = (
 
 IPVS_CASES: tuple[Case, ...] = (
     every_field_survives,
+    connections_are_counted_of_what_is_there,
     masks_that_mean_nothing_are_shown_empty,
     flags_are_shown_by_the_names_of_their_scheduler,
     flags_persistence_and_mask_can_be_taken_back,

@@ -331,6 +331,28 @@ def a_cleared_table_is_repaired_from_the_difference(bench: Bench) -> None:
     assert saved() == before
 
 
+def connections_are_counted_while_they_live(bench: Bench) -> None:
+    """A client, the director and the real server are this machine; ipvsadm counts too."""
+    run("ip", "address", "add", "192.0.2.1/32", "dev", "lo")
+    web, key = service(), (service().key, "127.0.0.1:80")
+    try:
+        bench.fill(TableEntry(service=web, destinations=(real(1, address="127.0.0.1", forwarding=Forwarding.GATE),)))
+        with socket.create_server(("0.0.0.0", 80)) as listener:
+            client = socket.create_connection(("192.0.2.1", 80), timeout=10)
+            server, _ = listener.accept()
+            with client, server:
+                assert bench.kernel.read_connections((web,)) == {key: (1, 0)}
+                assert " 1          0" in run("ipvsadm", "-Ln")
+                quiet = real(1, address="127.0.0.1", forwarding=Forwarding.GATE, weight=0)
+                assert do(bench, Verb.EDIT_DESTINATION, web, quiet) == 0
+                client.sendall(b"still")
+                assert server.recv(5) == b"still", "weight 0 leaves it alone"
+                assert bench.kernel.read_connections((web,)) == {key: (1, 0)}
+        assert bench.kernel.read_connections((web,))[key].active == 0
+    finally:
+        run("ip", "address", "del", "192.0.2.1/32", "dev", "lo")
+
+
 def removed_real_servers_lose_their_connections(bench: Bench) -> None:
     """`prepare` set it: otherwise a client that re-uses its port is sent to the removed server for minutes."""
     assert Path("/proc/sys/net/ipv4/vs/expire_nodest_conn").read_text() == "1\n"
@@ -375,6 +397,7 @@ ADDRESS_CASES: tuple[Case, ...] = (
 
 IPVS_CASES: tuple[Case, ...] = (
     ipvsadm_lists_what_was_applied,
+    connections_are_counted_while_they_live,
     what_others_made_is_read_whatever_it_is,
     ipvsadm_lists_flags_one_packet_and_every_protocol,
     editing_sets_the_flags_that_were_asked_for,

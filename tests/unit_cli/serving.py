@@ -8,9 +8,11 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+from hafsm.core.ipvs import TableEntry
 from hafsm.daemon.access import access_of
 from hafsm.daemon.api import Api
 from hafsm.daemon.loop import Loop
+from hafsm.kernel.interface import Connections
 from tests.unit_core.pair import Machine
 
 T = TypeVar("T")
@@ -28,6 +30,16 @@ class Served:
         return await asyncio.to_thread(question, self.path, *arguments)
 
 
+async def looked(machine: Machine) -> tuple[tuple[TableEntry, ...], dict[tuple[str, str], Connections]]:
+    """The machine's table; as many connections as `Machine.busy` says."""
+    counts = {
+        (entry.service.key, d.key): Connections(int((entry.service.key, d.key) in machine.busy), 0)
+        for entry in machine.table
+        for d in entry.destinations
+    }
+    return machine.table, counts
+
+
 @contextlib.asynccontextmanager
 async def serving(machine: Machine, folder: Path, parameters: Mapping[str, str] | None = None) -> AsyncIterator[Served]:
     crashes: list[BaseException] = []
@@ -41,7 +53,7 @@ async def serving(machine: Machine, folder: Path, parameters: Mapping[str, str] 
     )
     served = Served(folder / "sock", core)
     served.crashes = crashes
-    api = Api(served.path, access_of(None, ()), core, parameters or {})
+    api = Api(served.path, access_of(None, ()), core, parameters or {}, lambda: looked(machine))
     await api.start()
     try:
         yield served

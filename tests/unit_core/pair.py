@@ -111,6 +111,11 @@ class Machine:
         self.scripts: set[str] = set()
         self.sync: SyncDaemon | None = None
         self.mails: list[str] = []
+        self.letters: list[act.SendMail] = []
+        self.commands: list[str] = []
+        self.remembered = act.RememberOverrides(id=0, overrides=(), fallbacks=())
+        self.busy: set[tuple[str, str]] = set()
+        """(service, real server) on which there are connections."""
         self.sent: dict[int, act.SendMessage] = {}
         self.reasons: list[str] = []
         self.log: list[tuple[ev.Event, tuple[act.Action, ...]]] = []
@@ -141,6 +146,8 @@ class Machine:
                 boot_id="boot",
                 same_boot=same_boot,
                 version="0",
+                overrides=self.remembered.overrides,
+                fallbacks=self.remembered.fallbacks,
             )
         )
 
@@ -224,6 +231,7 @@ class Machine:
             case act.ObserveKernel():
                 self.vips()
                 matches = action.expected == digest(self.table)
+                places = {(entry.service.key, d.key) for entry in self.table for d in entry.destinations}
                 event = ev.KernelObserved(
                     at=now,
                     action=action.id,
@@ -232,6 +240,7 @@ class Machine:
                     else tuple(self.addresses),
                     matches=matches,
                     table=() if matches else self.table,
+                    empty=tuple(place for place in action.draining if place in places and place not in self.busy),
                 )
                 if not self.silent(action):
                     life = self.generation
@@ -246,6 +255,14 @@ class Machine:
                 self.finish(action)
             case act.SendMail():
                 self.mails.append(action.subject)
+                self.letters.append(action)
+                self.finish(action)
+            case act.RunFallbackCommand():
+                self.commands.append(f"{action.command} {action.verb.value} {action.virtual} {action.protocol}")
+                self.finish(action)
+            case act.RememberOverrides():
+                if not self.refuse(action):
+                    self.remembered = action
                 self.finish(action)
             case act.RunScript():
                 self.run_script(action)

@@ -3,14 +3,20 @@
 import pytest
 
 from hafsm import codec
-from hafsm.core.settings import SECOND
+from hafsm.core.settings import SECOND, MailAlert, RealVerb
 from hafsm.core.step import step
-from tests.unit_core.pair import Pair, ev
+from tests.unit_core.pair import Pair, act, ev, service
 
 
 def stormy() -> Pair:
-    pair = Pair().start()
+    alert = MailAlert(to=("root",), again_ns=SECOND, smtp="mail")
+    pair = Pair(services=(service(alert=alert, fallback_command="/bin/f"),)).start()
     pair.a.report_checks(a31=True, a41=False)
+    place = ("tcp:192.168.2.232:80", "192.168.2.31:80")
+    word = ev.RealRequested(at=pair.now, verb=RealVerb.DRAIN, targets=(place,), by="alice", wall_ns=1, reason="ü")
+    pair.a.fold(word)
+    entry = ev.MaintenanceEntry(name="[::1]:80", addresses=("::1",), port=80)
+    pair.a.fold(ev.MaintenanceListed(at=pair.now, entries=(entry,), trouble=""))
     pair.run(40 * SECOND)
     pair.a.power_cut()
     pair.run(60 * SECOND)
@@ -22,7 +28,10 @@ def stormy() -> Pair:
 
 
 def test_every_event_and_action_of_a_stormy_hour_survives_its_record() -> None:
-    for machine in (stormy().a, stormy().b):
+    pair = stormy()
+    kinds = {type(one) for event, actions in pair.a.log for one in (event, *actions)}
+    assert kinds >= {act.SendMail, act.RunFallbackCommand, act.RememberOverrides, ev.RealRequested}
+    for machine in (pair.a, pair.b):
         for event, actions in machine.log:
             record = codec.encode_event(event)
             assert codec.decode_event(*record, at=event.at) == event
