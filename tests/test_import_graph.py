@@ -33,7 +33,9 @@ CORE_LIBRARIES = {
     "dataclasses",
     "enum",
     "hashlib",
+    "itertools",
     "msgspec",
+    "operator",
     "transitions",
     "typing",
 }

@@ -145,13 +145,12 @@ def difference(wanted: tuple[TableEntry, ...], seen: tuple[TableEntry, ...]) -> 
     if wanted is seen:
         return ()
     operations: list[Operation] = []
-    kept = {id(entry) for entry in wanted} & {id(entry) for entry in seen}
-    before = {entry.service.place: entry for entry in seen if id(entry) not in kept}
+    before = {entry.service.place: entry for entry in seen}
     for entry in wanted:
-        if id(entry) in kept:
-            continue
         service = entry.service
         old = before.pop(service.place, None)
+        if old is entry:
+            continue
         if old is None:
             operations.append(Operation(verb=Verb.ADD_SERVICE, service=service))
         elif old.service != service:
@@ -183,16 +182,13 @@ def _changes(
 
 def _unlike(
     wanted: tuple[DestinationEntry, ...], seen: tuple[DestinationEntry, ...]
-) -> tuple[list[DestinationEntry], list[DestinationEntry]]:
-    """Both without their common beginning and end, and without the objects that stand in both. No loop here runs in
-    Python over what is equal."""
+) -> tuple[tuple[DestinationEntry, ...], tuple[DestinationEntry, ...]]:
+    """Both without their common beginning and end. No loop here runs in Python over what is equal."""
     if wanted is seen:
-        return [], []
+        return (), ()
     start = _alike(wanted, seen)
     end = _alike(wanted[start:][::-1], seen[start:][::-1])
-    fresh, left = wanted[start : len(wanted) - end], seen[start : len(seen) - end]
-    both = set(map(id, fresh)) & set(map(id, left))
-    return [d for d in fresh if id(d) not in both], [d for d in left if id(d) not in both]
+    return wanted[start : len(wanted) - end], seen[start : len(seen) - end]
 
 
 def _alike(one: tuple[DestinationEntry, ...], other: tuple[DestinationEntry, ...]) -> int:
