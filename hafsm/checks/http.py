@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import select
 import socket
+from base64 import b64encode
 from urllib.parse import SplitResult, urlsplit
 
 from hafsm.checks.answer import Answer, Pattern
@@ -22,8 +23,9 @@ _PORTS = {"http": 80, "https": 443}
 _UNFIT = re.compile(r"[\x00-\x20\x7f]")
 
 
-def request_bytes(spec: CheckSpec) -> bytes:
-    """The request that `spec` describes. Raises ValueError when it would not be one request.
+def request_bytes(spec: CheckSpec, basic: bytes = b"") -> bytes:
+    """The request that `spec` describes, with `basic` as its credentials. Raises ValueError when it would not be one
+    request.
 
     Host is the virtualhost, else whom we ask, and carries no port, as ldirectord's does.
     """
@@ -41,9 +43,10 @@ def request_bytes(spec: CheckSpec) -> bytes:
     for text in (spec.method, path, host):
         if not text.isascii() or _UNFIT.search(text):
             raise ValueError(f"{text!r} cannot stand in a request")
-    return (f"{spec.method} {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: hafsm\r\nConnection: close\r\n\r\n").encode(
-        "ascii"
-    )
+    lines = [f"{spec.method} {path} HTTP/1.1", f"Host: {host}", "User-Agent: hafsm"]
+    if basic:
+        lines.append(f"Authorization: Basic {b64encode(basic).decode()}")
+    return "\r\n".join((*lines, "Connection: close", "", "")).encode("ascii")
 
 
 def request_url(spec: CheckSpec) -> SplitResult | None:
@@ -68,8 +71,8 @@ class HttpCheck(TcpCheck):
         "_unsent",
     )
 
-    def __init__(self, spec: CheckSpec) -> None:
-        """Raises ValueError when the spec cannot be carried out."""
+    def __init__(self, spec: CheckSpec, basic: bytes = b"") -> None:
+        """`basic` is `user:password`. Raises ValueError when the spec cannot be carried out."""
         host, port = spec.address, spec.port
         url = None if spec.kind is CheckKind.HTTP_PROXY else request_url(spec)
         if url is not None:
@@ -79,7 +82,7 @@ class HttpCheck(TcpCheck):
         """Set when a URL with a name in it is asked for: that host is asked, in the real server's family."""
         super().__init__(spec, spec.address if self._lookup else host, port)
         self._port = port
-        self._request = request_bytes(spec)
+        self._request = request_bytes(spec, basic)
         self._pattern = Pattern(spec.receive, "body") if spec.receive else None
         self._head_request = spec.method == "HEAD"
         self._statuses = spec.statuses

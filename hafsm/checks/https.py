@@ -15,9 +15,9 @@ class HttpsCheck(HttpCheck):
 
     __slots__ = ("_context", "_name", "_room", "_tls")
 
-    def __init__(self, spec: CheckSpec) -> None:
-        """Raises ValueError when the spec cannot be carried out."""
-        super().__init__(spec)
+    def __init__(self, spec: CheckSpec, basic: bytes = b"") -> None:
+        """`basic` is `user:password`. Raises ValueError when the spec cannot be carried out."""
+        super().__init__(spec, basic)
         self._context = context(spec.tls.authority)
         url = request_url(spec)
         known = url is None or spec.tls.name or spec.virtualhost

@@ -201,7 +201,7 @@ def by_library(spec: CheckSpec, helpers: Helpers, password: bytes) -> Check:
     """A check that a Python library does. Raises ValueError."""
     target(spec.address, spec.port)
     module = MODULES[spec.kind]
-    if importlib.util.find_spec(module) is None:
+    if importlib.util.find_spec(module.partition(".")[0]) is None:
         return UnusableCheck(
             spec,
             f"{spec.kind.value} checks need the Python package {module}: install hafsm with its extra, hafsm[checks]",

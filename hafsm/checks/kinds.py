@@ -42,7 +42,8 @@ def connect(spec: CheckSpec) -> Check:
 def connects_of(spec: CheckSpec) -> Check:
     """The connect checks between two others of `checktype=N`."""
     try:
-        return connect(replace(spec, kind=CheckKind.CONNECT))
+        timeout_ns = spec.connect_timeout_ns or spec.timeout_ns
+        return connect(replace(spec, kind=CheckKind.CONNECT, timeout_ns=timeout_ns))
     except ValueError as error:
         return UnusableCheck(spec, str(error))
 
@@ -85,16 +86,22 @@ def _connect(spec: CheckSpec, _secrets: Secrets, _helpers: GetHelpers) -> Check:
     return connect(spec)
 
 
-def _http(spec: CheckSpec, _secrets: Secrets, _helpers: GetHelpers) -> Check:
+def _http(spec: CheckSpec, secrets: Secrets, _helpers: GetHelpers) -> Check:
     from hafsm.checks.http import HttpCheck
 
-    return HttpCheck(spec)
+    return HttpCheck(spec, _basic(spec, secrets))
 
 
-def _https(spec: CheckSpec, _secrets: Secrets, _helpers: GetHelpers) -> Check:
+def _https(spec: CheckSpec, secrets: Secrets, _helpers: GetHelpers) -> Check:
     from hafsm.checks.https import HttpsCheck
 
-    return HttpsCheck(spec)
+    return HttpsCheck(spec, _basic(spec, secrets))
+
+
+def _basic(spec: CheckSpec, secrets: Secrets) -> bytes:
+    """What a request's URL with a user in it says: `user:password` (RFC 7617), empty without."""
+    login, password = _credentials(spec, secrets)
+    return login + b":" + password if login else b""
 
 
 def _smtp(spec: CheckSpec, _secrets: Secrets, _helpers: GetHelpers) -> Check:

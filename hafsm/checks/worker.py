@@ -122,6 +122,7 @@ class _Run:
         """Choose the check that comes next: of `checktype=N` one negotiate, then N connects; a failure begins anew."""
         if self.connects is not None:
             self.check = self.connects if 0 < self.passed_in_row <= self.identity[0].connects else self.main
+            self.timeout = self.check.spec.timeout_ns
 
     def took_turn(self, ok: bool) -> None:
         """Count what was checked."""

@@ -233,6 +233,11 @@ def test_the_request(changes: dict[str, str], begins: bytes) -> None:
     assert sent.count(b"\r\n\r\n") == 1
 
 
+def test_a_url_with_a_user_in_it_is_asked_with_basic_authentication() -> None:
+    sent = request_bytes(spec(), b"anna:s3cret")
+    assert b"\r\nAuthorization: Basic YW5uYTpzM2NyZXQ=\r\nConnection: close\r\n\r\n" in sent
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"virtualhost": "a\r\nX: y"}, {"request": "/a b"}, {"request": "/\n"}, {"method": "GET /"}, {"request": "/ä"}],

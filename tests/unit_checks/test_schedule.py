@@ -10,7 +10,9 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 from msgspec.structs import replace
 
+from hafsm.checks.kinds import make
 from hafsm.checks.pool import CheckPool, _divide
+from hafsm.checks.worker import _Run
 from hafsm.core.settings import SECOND, CheckKind
 from tests.unit_checks.servers import HEALTHY, Director, Servers, Talk, answering, mute, spec
 
@@ -135,6 +137,18 @@ async def test_negotiate_and_connect_by_turns(servers: Servers, director: Callab
     await failing.run([spec(await servers.start(talk), connects=2, receive="Other")])
     await failing.until(lambda: len(heard) >= 5)
     assert set(heard[:5]) == {b"GET "}
+
+
+def test_connects_between_two_others_have_a_deadline_of_their_own() -> None:
+    """Negotiate 30 s, connect 5 s: ldirectord's two timeouts."""
+    whole = spec(("127.0.0.1", 80), connects=2, connect_timeout_ns=5 * SECOND)
+    run = _Run(0, 0, (whole, None, None), make(whole, {}, lambda: pytest.fail("no helper is needed")), 0)
+    limits = []
+    for _ in range(4):
+        run.take_turn()
+        limits.append(run.timeout // SECOND)
+        run.took_turn(True)
+    assert limits == [30, 5, 5, 30]
 
 
 def test_a_check_stays_with_its_worker() -> None:
