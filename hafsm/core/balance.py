@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from hafsm.core.actions import ObserveKernel, ProgramIpvs, SetChecks
+from hafsm.core.actions import ObserveKernel, ProgramIpvs, RemoveAddress, SetChecks
 from hafsm.core.events import ActionFinished, CheckResult, ChecksReported, KernelObserved, Outcome, ServicesReloaded
 from hafsm.core.groups import KERNEL_LIMIT_NS, restore
 from hafsm.core.ipvs import DestinationEntry, TableEntry, Verb, apply, difference, digest, service_entry
@@ -221,7 +221,9 @@ def observed(turn: Turn, event: KernelObserved) -> None:
     state.observe_action = 0
     first = not state.ipvs.known
     if first:
-        state.held = event.addresses
+        # At once, whatever its scripts need to stop: the other director takes over when it hears of this new life.
+        for address in event.addresses:
+            turn.do(RemoveAddress, address=address)
         left = [str(a) for a in event.addresses]
         left += [entry.service.key for entry in event.table]
         if left:
