@@ -2,7 +2,7 @@
 
 from hafsm.core.machines import NodeState
 from hafsm.core.settings import MILLISECOND, SECOND
-from tests.unit_core.pair import A, B, Pair, act, ev
+from tests.unit_core.pair import VIP, A, B, Pair, act, ev
 
 
 def test_a_new_life_drops_the_vips_of_the_last_one_before_it_stops_scripts() -> None:
@@ -38,3 +38,15 @@ def test_who_says_something_new_is_alive_although_its_status_messages_are_lost()
     assert pair.b.state.peer is not None and pair.b.state.peer.state is NodeState.DEAD, (
         "what stands outside the sequence may have been recorded"
     )
+
+
+def test_two_directors_do_not_tell_each_other_their_ping_nodes_without_end() -> None:
+    """The one that sees fewer and has nothing to give does not answer `you_are_dead`."""
+    pair = Pair().start()
+    assert pair.holders() == [A]
+    pair.b.sees_gateway = False
+    pair.run(40 * SECOND)
+    before = len(pair.a.log)
+    pair.run(10 * SECOND)
+    assert len(pair.a.log) - before < 30
+    assert pair.a.vips() == [VIP.ip]
