@@ -59,6 +59,8 @@ class Watch:
         self._calm_since = 0
         self._settled = False
         self._histories = [History(), History()]
+        self._gave_up = [False, False]
+        """In its present life a script did not stop and was given up, so that the VIP could go."""
         self._samples: list[tuple[str, int] | None] = [None, None]
 
     def begin(self) -> None:
@@ -78,6 +80,7 @@ class Watch:
 
     def life_begins(self, machine: Machine) -> None:
         self._histories[machine.index] = History()
+        self._gave_up[machine.index] = False
         self._samples[machine.index] = None
         self.disturbed(machine)
 
@@ -107,6 +110,8 @@ class Watch:
             raise Broken(violation)
         if decision.reason:
             self._note(before, after)
+            if "given up after" in decision.reason:
+                self._gave_up[machine.index] = True
         if self._world.keep and (after.number % REFOLD_EVERY == 0 or self._samples[machine.index] is not None):
             self._sample(machine, after)
 
@@ -321,7 +326,7 @@ class Watch:
             if view.state is GroupState.STARTED:
                 started |= {r.script for r in group.resources if r.kind is ResourceKind.SCRIPT}
                 serves = serves or any(r.kind is ResourceKind.IPVS for r in group.resources)
-        if started != machine.scripts:
+        if started != machine.scripts and not (self._gave_up[machine.index] and started <= machine.scripts):
             return f"runs {sorted(machine.scripts)} instead of {sorted(started)}"
         history = self._histories[machine.index]
         for (service, real, spec), health in history.health.items():

@@ -29,9 +29,10 @@ def test_no_invariant_breaks() -> None:
     seen: Counter[str] = Counter()
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
         for outcome in pool.map(run_once, [(None, seed, EACH) for seed in seeds]):
-            assert not outcome.crash and outcome.violation is None, (
-                f"seed {outcome.seed}: {outcome.crash or outcome.violation}"
-            )
+            failure = outcome.crash or outcome.violation
+            if failure:
+                pool.shutdown(cancel_futures=True)
+            assert not failure, f"seed {outcome.seed}: {failure}"
             seen += outcome.seen
     missed = [name for name in REACHED if not seen[name]]
     assert not missed
