@@ -34,10 +34,8 @@ BACKLOG_EVENTS = 50_000
 class Recording:
     """A journal folder that grows by decisions."""
 
-    def __init__(self, folder: Path, **options: int) -> None:
-        """`options` are the writer's. Raises `JournalError` if the folder cannot be written."""
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._options = options
         self._writer: Writer | None = None
         self._troubles: list[str] = []
         self._progress = threading.Condition()
@@ -53,7 +51,7 @@ class Recording:
             on_durable=self._durable,
             on_trouble=lambda text: self._troubles.append(text) if text else None,
             queue_max_events=10**9,
-            **self._options,
+            total_bytes=2**50,
         )
         position = writer.open()
         self._on_disk = position.last_seq
