@@ -92,7 +92,7 @@ def settings(me: NodeName, **changes: object) -> Settings:
         ipfail=True,
         groups=(group(A),),
         services=(service(),),
-        lease_ns=28 * SECOND,
+        lease_ns=30 * SECOND,
     )
     return replace(whole, **changes)
 

@@ -161,7 +161,7 @@ def test_a_machine_that_wakes_from_a_freeze_drops_everything_first() -> None:
     pair.a.thaw()
     _, actions = pair.a.log[before]
     assert [type(a) for a in actions] == [act.RemoveAddress, act.ProgramIpvs, act.Exit]
-    assert said(pair.a, "stood still for 50.0 s (lease 28.0 s): releasing local resources and starting anew")
+    assert said(pair.a, "stood still for 50.0 s (lease 30.0 s): releasing local resources and starting anew")
     pair.until(lambda: pair.holders() == [A] and pair.settled())
 
 
