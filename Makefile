@@ -3,7 +3,7 @@ VENV ?= .venv
 PY   := $(VENV)/bin/python
 PYTHON ?= python3
 
-.PHONY: demo test check bench bench-checks bench-failover bench-ipvs install clean
+.PHONY: demo test check bench bench-checks bench-failover bench-ipvs simulate install clean
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/hafsm demo
@@ -27,6 +27,10 @@ bench-failover: $(VENV)/.installed
 
 bench-ipvs: $(VENV)/.installed
 	$(PY) -m tests.bench.ipvs_bench
+
+# make simulate HOURS=20000 SEED=1 for a night.
+simulate: $(VENV)/.installed
+	$(VENV)/bin/hafsm simulate $(if $(SEED),--seed $(SEED)) --hours 4 --runs $$(( $(or $(HOURS),2000) / 4 )) --jobs $$(nproc)
 
 install: $(VENV)/.installed
 

@@ -21,9 +21,13 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "hafsm/checks": ("hafsm.checks", "hafsm.core", "hafsm.config", "hafsm.errors"),
     "hafsm/kernel": ("hafsm.kernel", "hafsm.core", "hafsm.errors"),
     "hafsm/daemon": ("hafsm", *HAFSM, "hafsm.daemon", "journal"),
-    "hafsm/cli": ("hafsm", *HAFSM, "hafsm.daemon", "hafsm.cli", "journal", "replay"),
+    "hafsm/cli": ("hafsm", *HAFSM, "hafsm.daemon", "hafsm.cli", "hafsm.testing", "journal", "replay"),
     "journal": ("journal",),
-    "replay": ("replay", "hafsm.core", "hafsm.codec", "hafsm.config", "hafsm.errors", "journal"),
+    "hafsm/testing.py": ("hafsm.core", "hafsm.codec", "hafsm.config", "hafsm.errors", "journal", "replay"),
+    "replay": (
+        *("replay", "hafsm.core", "hafsm.codec", "hafsm.config", "hafsm.errors", "journal"),
+        *("hafsm.kernel.memory", "hafsm.wire"),  # the simulator's kernel and network are the daemon's own
+    ),
 }
 
 CORE_LIBRARIES = {

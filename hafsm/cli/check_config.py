@@ -139,7 +139,11 @@ def _cluster(configuration: Configuration) -> Table:
         ("warntime", seconds(ha.warntime_ns), "silence that is logged"),
         ("deadtime", seconds(ha.deadtime_ns), "silence that means death"),
         ("initdead", seconds(ha.initdead_ns), "the same after a boot"),
-        ("", f"{lease_ns(ha.deadtime_ns) // SECOND} s", "lease of a virtual address that nobody renews"),
+        (
+            "",
+            f"{lease_ns(ha.deadtime_ns, ha.keepalive_ns) // SECOND} s",
+            "lease of a virtual address that nobody renews",
+        ),
         ("auto_failback", ha.auto_failback.value, "groups return to their preferred node"),
     ]
     for ping in ha.pings:

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from hafsm.cli.export import export
+from hafsm.cli.journal_check import check
 from hafsm.cli.options import settings_option
 from hafsm.config.settings_file import DaemonSettings, parse_age, parse_size
 from journal.errors import JournalError
@@ -44,6 +45,7 @@ def journal() -> None:
 
 
 journal.add_command(export)
+journal.add_command(check)
 
 
 @journal.command()

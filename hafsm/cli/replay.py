@@ -15,6 +15,7 @@ from rich.console import Console
 from hafsm.cli.progress import progress_bar
 from hafsm.cli.render import show_status, wall_time
 from hafsm.cli.replay_pair import pair_document, pair_of, show_pair
+from hafsm.cli.replay_to_test import write_test
 from hafsm.cli.replay_whatif import show_whatif, whatif_document
 from hafsm.codec import UnknownRecord
 from hafsm.core.describe import describe
@@ -52,8 +53,17 @@ def parse_until(text: str) -> Callable[[EventRecord], bool]:
 @click.option("--play", is_flag=True, help="Watch it in the terminal, forwards and backwards.")
 @click.option("--speed", type=click.FloatRange(0.1, 1000), default=1.0, show_default=True, help="For --play.")
 @click.option("--json", "as_json", is_flag=True, help="The result for programs.")
+@click.option("--to-test", type=click.Path(path_type=Path), metavar="TARGET", help="Write a test of its last decision.")
+@click.option("--event", type=int, metavar="SEQ", help="With --to-test: of the decision on this event instead.")
 def replay(
-    files: tuple[Path, ...], until: str | None, changes: tuple[str, ...], play: bool, speed: float, as_json: bool
+    files: tuple[Path, ...],
+    until: str | None,
+    changes: tuple[str, ...],
+    play: bool,
+    speed: float,
+    as_json: bool,
+    to_test: Path | None,
+    event: int | None,
 ) -> None:
     """Fold FILE's events again and compare every decision with the recorded one.
 
@@ -66,6 +76,11 @@ def replay(
     Exit status: 0 identical (with --set and --play: done), 1 different (the first difference is shown field by field),
     2 a file cannot be read or was altered, or the options do not fit together.
     """
+    if to_test is not None:
+        if len(files) != 1:
+            raise click.UsageError("--to-test takes one file")
+        write_test(files[0], to_test, event)
+        return
     condition = parse_until(until) if until is not None else None
     _check_options(files, until, changes, play, as_json)
     try:

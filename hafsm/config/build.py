@@ -29,11 +29,14 @@ def to_settings(configuration: Configuration, *, script_timeout_ns: int = SCRIPT
         groups=configuration.groups,
         services=configuration.services if configuration.services_started else (),
         script_timeout_ns=script_timeout_ns,
-        lease_ns=lease_ns(ha.deadtime_ns),
+        lease_ns=lease_ns(ha.deadtime_ns, ha.keepalive_ns),
         flags=flags.current(),
     )
 
 
-def lease_ns(deadtime_ns: int) -> int:
-    """The longest lease in whole seconds that does not outlast deadtime (law L6); the kernel's shortest is 1 s."""
-    return max(SECOND, deadtime_ns // SECOND * SECOND)
+def lease_ns(deadtime_ns: int, keepalive_ns: int) -> int:
+    """The longest lease in whole seconds that cannot outlast deadtime (law L6); the kernel's shortest is 1 s.
+
+    The other director counts from the last heartbeat, and a lease may be renewed up to a keepalive after that.
+    """
+    return max(SECOND, (deadtime_ns - keepalive_ns) // SECOND * SECOND)

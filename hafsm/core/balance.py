@@ -10,7 +10,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from hafsm.core import alerts, fallbacks, operators, reals
-from hafsm.core.actions import ObserveKernel, ProgramIpvs
+from hafsm.core.actions import ObserveKernel, ProgramIpvs, RemoveAddress
 from hafsm.core.events import ActionFinished, KernelObserved, Outcome, ServicesReloaded
 from hafsm.core.groups import KERNEL_LIMIT_NS, restore
 from hafsm.core.ipvs import Operation, TableEntry, Verb, apply, difference, digest
@@ -159,7 +159,9 @@ def observed(turn: Turn, event: KernelObserved) -> None:
     state.observe_action = 0
     first = not state.ipvs.known
     if first:
-        state.held = event.addresses
+        # At once, whatever its scripts need to stop: the other director takes over when it hears of this new life.
+        for address in event.addresses:
+            turn.do(RemoveAddress, address=address)
         reals.adopt(turn, event.table)
         _see(turn, event.table, known=True)
         stays = {entry.service.key for entry in staying_table(state)}

@@ -210,8 +210,13 @@ def message(turn: Turn, event: MessageReceived) -> News:
         _healed(turn)
     elif event.sequence == 0:
         return News.NEW
+    newest = event.sequence > turn.peer.sequence
     if not _accept_sequence(turn, event.sequence):
         return News.STALE
+    if newest and turn.peer.heard_at:
+        # Whoever says something new is alive, whatever became of its status messages. What stands outside the sequence
+        # could have been recorded, and does not count.
+        turn.change_peer(heard_at=turn.state.now)
     return News.HEALED if healed else News.NEW
 
 

@@ -91,7 +91,7 @@ def test_the_scenario_unchanged(tmp_path: Path) -> None:
                 fallback=RealServer(address="127.0.0.1", port=80, forwarding=Forwarding.GATE),
             ),
         ),
-        lease_ns=30 * SECOND,
+        lease_ns=28 * SECOND,
     )
     configuration = loaded.configuration
     assert configuration is not None
