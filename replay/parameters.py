@@ -97,7 +97,8 @@ class Parameters(NamedTuple):
                     f"deadtime={seconds(deadtime)}: not longer than two keepalives ({keepalive} each); one lost "
                     "heartbeat would be a death, and check-config refuses it"
                 )
-            changes["lease_ns"] = lease_ns(deadtime, settings.keepalive_ns)
+            if deadtime != settings.deadtime_ns:
+                changes["lease_ns"] = lease_ns(deadtime, settings.keepalive_ns)
         return replace(settings, services=self.services(settings.services), **changes)
 
     def services(self, services: tuple[VirtualService, ...]) -> tuple[VirtualService, ...]:
