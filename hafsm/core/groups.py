@@ -20,9 +20,19 @@ from hafsm.core.actions import (
     SetSyncDaemon,
 )
 from hafsm.core.events import ActionFinished, Outcome
-from hafsm.core.machines import GROUP, GroupState, Handover, Stopped
+from hafsm.core.machines import GROUP, GroupState, Handover, NodeState, Stopped
 from hafsm.core.settings import SECOND, Address, Group, Resource, ResourceKind
-from hafsm.core.state import GroupView, Lending, Part, borrows, ipvs_unloaded, ipvs_wanted, wants_group
+from hafsm.core.state import (
+    GroupView,
+    Holding,
+    Lending,
+    Part,
+    borrows,
+    group_set,
+    ipvs_unloaded,
+    ipvs_wanted,
+    wants_group,
+)
 from hafsm.core.turn import Turn, seconds
 
 STOP_ATTEMPTS = 10
@@ -229,6 +239,7 @@ def _add_address(turn: Turn, index: int, resource: Resource) -> None:
         state.held = (*state.held, address)
     if not state.renew_at:
         state.renew_at = state.now + state.settings.lease_ns // 3
+        state.leased_until = state.now + state.settings.lease_ns
     _await(turn, index, turn.do(AddAddress, address=address, lease_s=state.settings.lease_ns // SECOND))
 
 
@@ -324,6 +335,7 @@ def _release(turn: Turn, resource: Resource) -> None:
         if not turn.state.held:
             turn.state.renew_at = 0
             turn.state.renew_action = 0
+            turn.state.leased_until = 0
 
 
 def _address(resource: Resource) -> Address:
@@ -349,10 +361,37 @@ def renew(turn: Turn) -> None:
 
 def renewed(turn: Turn, event: ActionFinished) -> None:
     """Put back what somebody removed."""
-    turn.state.renew_action = 0
+    state = turn.state
+    state.renew_action = 0
     if event.outcome is not Outcome.DONE:
         turn.say(f"VIP leases were not renewed: {event.detail or event.outcome.value}")
+    elif len(event.missing) < len(state.held):
+        sent_at = state.renew_at - state.settings.lease_ns // 3
+        state.leased_until = sent_at + state.settings.lease_ns
     restore(turn, tuple(a for a in turn.state.held if a not in event.missing))
+
+
+def lapsed(turn: Turn) -> bool:
+    """No VIP could be renewed for a whole lease: the kernel has dropped them all, and a living peer may have more luck.
+
+    Without such a peer it is tried on: there is nobody to release them for.
+    """
+    state = turn.state
+    peer = state.peer
+    over = 0 < state.leased_until <= state.now
+    return over and peer is not None and peer.state is not NodeState.DEAD and peer.stable
+
+
+def let_go(turn: Turn, lost: Holding) -> None:
+    """Take the VIPs of these sets away at once, whatever their scripts are at: two directors answer for them."""
+    state = turn.state
+    for index, group in enumerate(state.settings.groups):
+        if not lost.covers(group_set(state, index)):
+            continue
+        for resource in group.resources:
+            if resource.kind is ResourceKind.ADDRESS and _address(resource) in state.held:
+                turn.do(RemoveAddress, address=_address(resource))
+                _release(turn, resource)
 
 
 def restore(turn: Turn, present: tuple[Address, ...]) -> None:

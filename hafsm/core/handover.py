@@ -216,6 +216,7 @@ def _settle_conflict(turn: Turn) -> None:
         lost, rule = (Holding.NONE if first else overlap), "the first node of ha.cf keeps them"
     kept = overlap.minus(lost)
     state.mine = state.mine.minus(lost)
+    groups.let_go(turn, lost)
     if has_groups(state, lost):
         turn.say(f"both directors hold {lost.value} resources: releasing them, {rule}")
     if has_groups(state, kept):

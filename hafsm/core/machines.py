@@ -49,6 +49,8 @@ NODE: Table[NodeState] = Table(
             _ALIVE, "woke", _N.INIT, "this machine stood still for longer than the lease: release first, ask afterwards"
         ),
         Row(_N.DEAD, "woke", None, "ends anyway"),
+        *rows(_ALIVE, "lapsed", _N.INIT, "its lease ran out: the VIPs are gone, the other director may hold them"),
+        Row(_N.DEAD, "lapsed", None, "ends anyway"),
     ],
 )
 

@@ -312,6 +312,8 @@ class State(msgspec.Struct, kw_only=True, gc=False):
     """VIPs that were added and not asked to be removed, in that order."""
     renew_at: int = 0
     renew_action: int = 0
+    leased_until: int = 0
+    """When the kernel drops the VIPs if no renewal succeeds any more."""
     observe_at: int = 0
     observe_action: int = 0
 

@@ -70,6 +70,9 @@ def step(state: State, event: Event) -> Decision:
         if event.at - state.now > state.settings.lease_ns and _woke(turn, event.at - state.now):
             return turn.decision()
     _fold(turn, event)
+    if 0 < turn.state.leased_until <= event.at and groups.lapsed(turn):
+        _start_anew(turn, "lapsed", f"no VIP could be renewed for {seconds(state.settings.lease_ns)}, its whole lease")
+        return turn.decision()
     if turn.count_pings:
         ipfail.send_count(turn)
     if event.at >= state.due:
@@ -189,11 +192,15 @@ def _woke(turn: Turn, gap: int) -> bool:
         state.pings = tuple(replace(ping, heard_at=state.now) for ping in state.pings)
         turn.say(f"stood still for {seconds(gap)}")
         return False
-    turn.say(
-        f"stood still for {seconds(gap)} (lease {seconds(settings.lease_ns)}): "
-        f"releasing {state.mine.value} resources and starting anew"
-    )
-    for group in settings.groups:
+    _start_anew(turn, "woke", f"stood still for {seconds(gap)} (lease {seconds(settings.lease_ns)})")
+    return True
+
+
+def _start_anew(turn: Turn, trigger: str, why: str) -> None:
+    """Release everything without waiting for anything, and end this life for a new one."""
+    state = turn.state
+    turn.say(f"{why}: releasing {state.mine.value} resources and starting anew")
+    for group in state.settings.groups:
         for resource in group.resources:
             if resource.address is not None:
                 turn.do(RemoveAddress, address=resource.address)
@@ -202,11 +209,10 @@ def _woke(turn: Turn, gap: int) -> bool:
         turn.do(ProgramIpvs, operations=operations)
     state.mine = Holding.NONE
     state.held = ()
-    state.node = NODE.fire(state.node, "woke")
+    state.node = NODE.fire(state.node, trigger)
     state.phase = Phase.GONE
     state.due = 0
-    turn.do(Exit, reason=f"stood still for {seconds(gap)}", restart=True)
-    return True
+    turn.do(Exit, reason=why, restart=True)
 
 
 def _message(turn: Turn, event: MessageReceived) -> None:

@@ -501,3 +501,42 @@ def test_a_director_that_gave_all_away_for_ping_nodes_is_quiet_about_it() -> Non
     ]
     assert len(sent) < 20, "once, and not again until something changes"
     assert len(pair.a.log) + len(pair.b.log) - before < 400
+
+
+def test_a_director_whose_leases_cannot_be_renewed_leaves_the_vip_to_the_other() -> None:
+    """Its kernel refuses every renewal and every new address; the other director is well and idles."""
+    pair = Pair(lease_ns=28 * SECOND).start()
+    pair.run(10 * SECOND)
+    pair.a.refuse = lambda action: isinstance(action, act.RenewAddresses | act.AddAddress)
+    renew = pair.a.perform
+
+    def without_renewal(action: act.Action) -> None:
+        kept = dict(pair.a.addresses)
+        renew(action)
+        if isinstance(action, act.RenewAddresses):
+            pair.a.addresses = kept
+
+    pair.a.perform = without_renewal  # type: ignore[method-assign]
+    took = pair.until(lambda: pair.holders() == [B], limit=60 * SECOND)
+    assert took < 45 * SECOND
+    assert said(pair.a, "no VIP could be renewed for 28.0 s, its whole lease: releasing local resources")
+
+
+def test_without_another_director_a_lease_that_ran_out_is_tried_on() -> None:
+    pair = Pair(lease_ns=28 * SECOND)
+    pair.a.start(same_boot=True)
+    pair.until(lambda: pair.holders() == [A])
+    pair.a.refuse = lambda action: isinstance(action, act.RenewAddresses)
+    pair.run(100 * SECOND)
+    assert pair.a.exits == []
+
+
+def test_the_loser_of_a_healed_partition_lets_go_of_the_vip_while_its_script_hangs() -> None:
+    pair = Pair().start()
+    pair.b.silent = lambda action: isinstance(action, act.RunScript) and action.verb is act.ScriptVerb.START
+    pair.partition()
+    pair.until(lambda: pair.holders() == [A, B])
+    pair.heal()
+    pair.until(lambda: pair.holders() == [A], limit=3 * SECOND)
+    pair.run(120 * SECOND)
+    assert pair.settled() and pair.b.scripts == set()
