@@ -9,8 +9,8 @@ from itertools import count
 import pytest
 from msgspec.structs import replace
 
-from hafsm.core import balance, groups, handover, membership
 from hafsm.core import events as ev
+from hafsm.core import groups, handover, membership, reals
 from hafsm.core import step as step_module
 from hafsm.core.actions import AddAddress, SendMessage
 from hafsm.core.machines import GroupState, Phase
@@ -137,6 +137,7 @@ def dies_too_early(patch: pytest.MonkeyPatch) -> None:
 
 def sleeps_on(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(step_module, "_woke", lambda turn, gap: False)
+    patch.setattr(groups, "lapsed", lambda turn: False)
 
 
 def renews_never(patch: pytest.MonkeyPatch) -> None:
@@ -152,8 +153,8 @@ def waits_for_ever(patch: pytest.MonkeyPatch) -> None:
 
 
 def miscounts_weights(patch: pytest.MonkeyPatch) -> None:
-    real = balance._destination
-    patch.setattr(balance, "_destination", lambda server, weight: real(server, weight + 1))
+    real = reals._destination
+    patch.setattr(reals, "_destination", lambda server, weight: real(server, weight + 1))
 
 
 def reports_twice(patch: pytest.MonkeyPatch) -> None:
