@@ -13,7 +13,7 @@ import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from hafsm.config.findings import Report, quote, suggestion
+from hafsm.config.findings import Report, printable, quote, suggestion
 from hafsm.config.names import Misread, interface, ipv6_address, whole
 from hafsm.config.source import Line, Source, is_clean
 from hafsm.core.settings import Address, Group, NodeName, Resource, ResourceKind, SyncDaemon, SyncRole
@@ -156,7 +156,7 @@ def read_resource(word: str) -> Resource:
     except ValueError:
         pass
     else:
-        raise Misread("an IPv4 address or a script", remedy=f"Write IPv6addr::{'/'.join((ip, *parts))}")
+        raise Misread("an IPv4 address or a script", remedy=f"Write IPv6addr::{printable('/'.join((ip, *parts)))}")
     script, _, rest = word.partition("::")
     arguments = word.split("::")[1:]
     if not _SCRIPT.fullmatch(script):
@@ -165,7 +165,8 @@ def read_resource(word: str) -> Resource:
     if script == "IPv6addr" or (script in _ADDRESS6_SCRIPTS and v6):
         return Resource(kind=ResourceKind.ADDRESS, text=word, address=read_address6(rest, script))
     if script in _ADDRESS_SCRIPTS and v6:
-        raise Misread(f"{script}::ADDRESS/BITS/INTERFACE:LABEL with an IPv4 address", remedy=f"Write IPv6addr::{rest}")
+        remedy = f"Write IPv6addr::{printable(rest)}"
+        raise Misread(f"{script}::ADDRESS/BITS/INTERFACE:LABEL with an IPv4 address", remedy=remedy)
     if script in _ADDRESS_SCRIPTS:
         if len(arguments) != 1:
             raise Misread(f"{script}::ADDRESS/BITS/INTERFACE:LABEL with one argument")

@@ -7,6 +7,7 @@ import re
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote as percent_encoded
 from urllib.parse import unquote_to_bytes, urlsplit
@@ -21,12 +22,15 @@ Note = Callable[[str, str, str], None]
 RANGE_LIMIT = 4096
 """Addresses in `A->B`; more real servers than any director feeds are a typing error."""
 WEIGHT_LIMIT = 65535
+PORT_LIMIT = 65535
+PLAIN_KEPT = 16384
 TEXT_LIMIT = 4096
 """Characters in any text of a directive."""
 USERINFO = re.compile(r"://[^\s/]*@")
 """A user, and perhaps a password, in a URL."""
 _REAL_HOST = re.compile(r"[A-Za-z0-9.-]+")
 _TARGET = re.compile(r"(\[[^\]]*\]|[^][:>]*?)(?:->(\[[^\]]*\]|[^][:>]*?))?(?::(.*))?")
+_PLAIN = re.compile(r"([0-9.]{7,15}):([0-9]{1,5}) (gate|masq|ipip)(?: ([0-9]{1,5}))?")
 _TOKEN = re.compile(r'[ \t]*(?:"([^"]*)"|([^ \t",]+)|(,))')
 _THRESHOLD = re.compile(r"([lu]):([0-9]{1,9})")
 _KEPT_IN_A_URL = "!$%&'()*+,-./:;=?@[]_~|{}^`\\\"<>"
@@ -197,6 +201,10 @@ def target(value: str, expected: str) -> tuple[str, str, str | None]:
 
 def real_line(line: int, value: str, note: Note, key: str = "real") -> RealLine:
     """`HOST[->HOST2][:PORT] gate|masq|ipip [WEIGHT] ["REQUEST","RECEIVE"] [l:N] [u:N]`. Raises Misread."""
+    plain = _plain_real(value) if key == "real" else None
+    if plain is not None:
+        address, number, how, weight = plain
+        return RealLine(line=line, addresses=(address,), port=number, forwarding=how, weight=weight)
     server, *rest = value.split(None, 1) or [""]
     if not rest:
         raise Misread("HOST:PORT gate, masq or ipip, such as 192.0.2.31:80 gate")
@@ -220,6 +228,22 @@ def real_line(line: int, value: str, note: Note, key: str = "real") -> RealLine:
         upper_threshold=options.upper,
         lower_threshold=options.lower,
     )
+
+
+@lru_cache(maxsize=PLAIN_KEPT)
+def _plain_real(value: str) -> tuple[str, int, Forwarding, int] | None:
+    """Address, port, method and weight of a line that has nothing else and nothing odd; None for any other.
+
+    Thousands of such lines are read again whenever one of them was edited.
+    """
+    found = _PLAIN.fullmatch(value)
+    if found is None or int(found[2]) > PORT_LIMIT or int(found[4] or 1) > WEIGHT_LIMIT:
+        return None
+    try:
+        address = str(ipaddress.IPv4Address(found[1]))
+    except ValueError:
+        return None
+    return address, int(found[2]), Forwarding(found[3]), int(found[4] or 1)
 
 
 class _Options(NamedTuple):
