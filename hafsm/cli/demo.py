@@ -151,6 +151,8 @@ class _Demo:
         self._web = _free_port(socket.SOCK_STREAM, [VIP, *REALS.values()])
         self._heartbeat = _free_port(socket.SOCK_DGRAM, DIRECTORS.values())
         self._client = _Client(self._web)
+        self._shown: dict[str, int] = {}
+        """Number of the last event of each director that was shown."""
 
     async def run(self) -> None:
         try:
@@ -183,12 +185,12 @@ class _Demo:
             lambda: len(self._client.since(moment)) > 20 and set(self._client.since(moment)[-20:]) == {"real-2"},
             "only real-2 answered",
         )
-        await self._show_reason(active, "real server 127.0.0.21")
+        await self._show_reason(active, "real server 127.0.0.21", "is removed")
         await self._serve("real-1")
         self._say("real-1 answers again")
         moment = time.monotonic()
         await self._until(lambda: set(self._client.since(moment)) == set(REALS), "real-1 came back")
-        await self._show_reason(active, "real server 127.0.0.21")
+        await self._show_reason(active, "real server 127.0.0.21", "is up")
 
         moment = time.monotonic()
         await self._kill(active)
@@ -311,12 +313,22 @@ class _Demo:
                 raise StepFailed(f"{what} (within {STEP_LIMIT_S:g} s)")
             await asyncio.sleep(0.05)
 
-    async def _show_reason(self, name: str, text: str) -> None:
-        status = await self._status(name)
-        matching = [entry for entry in status["reasons"] if text in entry["reason"]]
-        if not matching:
-            raise StepFailed(f"{name} gave a reason with {text!r}")
+    async def _show_reason(self, name: str, *words: str) -> None:
+        """The newest decision whose sentence has all these words, and that was not shown yet."""
+        matching: list[dict[str, Any]] = []
+
+        async def given() -> bool:
+            shown = self._shown.get(name, 0)
+            matching[:] = [
+                entry
+                for entry in (await self._status(name))["reasons"]
+                if entry["event"] > shown and all(word in entry["reason"] for word in words)
+            ]
+            return bool(matching)
+
+        await self._until(given, f"{name} gave a reason with {' and '.join(words)}")
         entry = matching[-1]
+        self._shown[name] = entry["event"]
         self._console.print(
             f"        {name} says why (event {entry['event']}, {wall_time(entry['wall_ns'])[11:]}): "
             f"[cyan]{entry['reason']}[/cyan]",

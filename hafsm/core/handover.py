@@ -285,6 +285,7 @@ def progress(turn: Turn) -> None:
     """Take every step of a join, hand-over, failback or stop whose condition has come true."""
     state = turn.state
     join(turn)
+    standby.answer_when_warm(turn)
     if state.handover is Handover.RELEASING and groups_settled(state):
         state.handover = HANDOVER.fire(state.handover, "stopped")
         state.handover_deadline = state.now + standby.PARTNER_LIMIT_NS

@@ -259,8 +259,8 @@ def commit(turn: Turn, changed: dict[int, RealView]) -> None:
         reals[index] = view
         if before.state is not view.state or before.weight != view.weight:
             touched.setdefault(view.service, []).append((before, view))
-        elif before.phase is not view.phase and state.commanded:
-            turn.moved = True  # the last server to be known may be what a fallbackcommand waits for
+        elif before.phase is not view.phase and (state.commanded or state.answer_at):
+            turn.moved = True  # the last server to be known may be what a fallbackcommand or an offer waits for
     state.reals = tuple(reals)
     if not touched:
         return

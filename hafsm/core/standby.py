@@ -9,11 +9,13 @@ from __future__ import annotations
 from hafsm.core.events import MessageReceived, StandbyRequested, TakeoverRequested
 from hafsm.core.machines import HANDOVER, Handover, NodeState, Phase
 from hafsm.core.settings import SECOND
-from hafsm.core.state import REPORTS_KEPT, Holding, Lending, both_stable, reports_stable
+from hafsm.core.state import REPORTS_KEPT, Holding, Lending, both_stable, reports_stable, warm
 from hafsm.core.turn import Turn, seconds
 
 ANSWER_LIMIT_NS = 10 * SECOND
 """heartbeat's timer for the answer to `me`."""
+WARM_LIMIT_NS = 5 * SECOND
+"""How long an offer waits for the first checks to end; the giver's patience is `ANSWER_LIMIT_NS`, heartbeat's too."""
 STOP_HANDOVER_NS = 10 * SECOND
 """A daemon that ends waits no longer than this for the other one to take what it agreed to."""
 _LEND = ("lend", "1")
@@ -61,7 +63,8 @@ def asked(turn: Turn, event: MessageReceived) -> None:
             if state.stop_reason and state.handover is Handover.ASKED:
                 state.stop_deadline = state.now  # both end, and neither will take anything
             if state.handover is Handover.OFFERED and state.handover_set is what:
-                answer(turn, "other")
+                if not state.answer_at:
+                    answer(turn, "other")
                 return
             after = HANDOVER.fire(state.handover, "peer_me", both_stable(state))
             if after is state.handover or what is Holding.NONE:
@@ -73,7 +76,8 @@ def asked(turn: Turn, event: MessageReceived) -> None:
             state.handover_after = event.sequence
             state.lending = Lending.AGREED if event.lend else Lending.NO
             turn.say(f"{event.node} gives {what.value} resources to this node")
-            answer(turn, "other")
+            state.answer_at = state.now + WARM_LIMIT_NS
+            answer_when_warm(turn)
         case "other":
             after = HANDOVER.fire(state.handover, "peer_other")
             if after is state.handover:
@@ -103,6 +107,17 @@ def asked(turn: Turn, event: MessageReceived) -> None:
     turn.moved = True
 
 
+def answer_when_warm(turn: Turn) -> None:
+    """Agree to an offer once every real server was checked: a node that has just started would take a VIP with an empty
+    table."""
+    state = turn.state
+    if not state.answer_at or state.handover is not Handover.OFFERED:
+        return
+    if warm(state, state.handover_set) or state.now >= state.answer_at:
+        state.answer_at = 0
+        answer(turn, "other")
+
+
 def answer(turn: Turn, info: str) -> None:
     """`rsc_hold` is always in the terms of the node that goes standby."""
     state = turn.state
@@ -124,6 +139,7 @@ def ends(turn: Turn, trigger: str) -> None:
     state.handover_set = Holding.NONE
     state.handover_deadline = 0
     state.lending = Lending.NO
+    state.answer_at = 0
     turn.moved = True
 
 

@@ -280,6 +280,8 @@ class State(msgspec.Struct, kw_only=True, gc=False):
     handover_after: int = 0
     """Number of the peer's that its answers come after; those of an earlier hand-over may come late."""
     lending: Lending = Lending.NO
+    answer_at: int = 0
+    """An offer was accepted but not answered: when it is at the latest; 0: none waits."""
     remind_at: int = 0
     """When a living peer that does not call itself stable is asked again."""
     failback_due: bool = False
@@ -428,6 +430,15 @@ def both_stable(state: State) -> bool:
     """A hand-over may begin."""
     peer = state.peer
     return peer is not None and peer.state is not NodeState.DEAD and peer.stable and is_stable(state)
+
+
+def warm(state: State, holding: Holding) -> bool:
+    """The virtual services of these sets could serve here at once: every real server's check has ended once."""
+    needed = any(
+        holding.covers(group_set(state, index)) and any(r.kind is ResourceKind.IPVS for r in group.resources)
+        for index, group in enumerate(state.settings.groups)
+    )
+    return not needed or all(view.known for view in state.reals if view.check >= 0)
 
 
 def borrows(state: State, index: int) -> bool:

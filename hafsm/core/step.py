@@ -274,6 +274,7 @@ def _pass_time(turn: Turn) -> None:
         if state.fence_deadline and state.now >= state.fence_deadline:
             membership.fence(turn)
         standby.overdue(turn)
+        turn.moved = turn.moved or 0 < state.answer_at <= state.now
         if peer.state is not NodeState.DEAD and state.phase is Phase.WAITING:
             turn.moved = turn.moved or state.now >= state.nodes_ask_again_at > 0
         if state.failback_due and state.now >= state.failback_again_at:
@@ -323,6 +324,7 @@ def next_deadline(state: State) -> int:
         state.ipvs.retry_at,
         state.fence_deadline,
         state.handover_deadline,
+        state.answer_at,
         state.give_up_at,
         state.fetch_home_at,
         state.remind_at,

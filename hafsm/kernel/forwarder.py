@@ -180,7 +180,7 @@ class Forwarder:
             await self._serve(place, reader, writer)
 
         try:
-            server = await asyncio.start_server(accept, *place, reuse_address=True, backlog=128)
+            server = await asyncio.start_server(accept, *place, reuse_address=True, reuse_port=True, backlog=128)
         except OSError as error:
             if place not in self.refused:
                 log.warning("%s does not listen yet: %s", entry.service.key, error)

@@ -100,6 +100,9 @@ def settings(me: NodeName, **changes: object) -> Settings:
 class Machine:
     """A director's machine: what survives the daemon (generation, kernel) and the daemon's core."""
 
+    first_checks = True
+    """False: checks end only when a test says so."""
+
     def __init__(self, pair: Pair, config: Settings) -> None:
         self.pair = pair
         self.config = config
@@ -270,7 +273,7 @@ class Machine:
                 self.pair.other(self).power_cut()
                 self.finish(action)
             case act.SetChecks():
-                pass
+                self.pair.after(DELAY, lambda: self.report_first(action))
             case act.Exit():
                 self.exits.append(action)
                 self.running = False
@@ -287,6 +290,12 @@ class Machine:
             else:
                 self.scripts.discard(action.script)
         self.finish(action)
+
+    def report_first(self, plan: act.SetChecks) -> None:
+        """Every check has ended once, and failed, as at a site whose real servers are not on yet."""
+        if self.first_checks and self.running and self.state.checks_plan == plan.plan and plan.checks:
+            results = tuple(ev.CheckResult(check=i, ok=False, detail="refused") for i in range(len(plan.checks)))
+            self.fold(ev.ChecksReported(at=self.pair.now, plan=plan.plan, results=results))
 
     def report_checks(self, **outcomes: bool) -> None:
         """`server.report_checks(a31=True, a41=False)`: by the last octet of the real server's address."""

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import pytest
 from msgspec.structs import replace
 
 from hafsm.core.machines import GroupState
 from hafsm.core.settings import SECOND, MailAlert, MailPhase, VirtualService
-from tests.unit_core.pair import B, Pair, act, ev, service
+from tests.unit_core.pair import B, Machine, Pair, act, ev, service
+
+
+@pytest.fixture(autouse=True)
+def checks_end_when_the_test_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Machine, "first_checks", False)
+
 
 R31, R41 = "192.168.2.31:80", "192.168.2.41:80"
 V = "192.168.2.232:80"

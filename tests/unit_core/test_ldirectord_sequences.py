@@ -11,7 +11,13 @@ from msgspec.structs import replace
 
 from hafsm.core.ipvs import Operation, Verb
 from hafsm.core.settings import SECOND, Forwarding, RealServer, VirtualService
-from tests.unit_core.pair import A, Pair, act, check, ev, group
+from tests.unit_core.pair import A, Machine, Pair, act, check, ev, group
+
+
+@pytest.fixture(autouse=True)
+def checks_end_when_the_test_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Machine, "first_checks", False)
+
 
 OPTION = {
     Verb.ADD_SERVICE: "-A",

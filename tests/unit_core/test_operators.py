@@ -11,6 +11,12 @@ from hafsm.core.settings import SECOND, NodeName, Override, RealVerb
 from tests.unit_core.pair import A, B, Machine, Pair, act, ev, service
 from tests.unit_core.test_restart_everywhere import PAUSE, End, tap, victim_of
 
+
+@pytest.fixture(autouse=True)
+def checks_end_when_the_test_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Machine, "first_checks", False)
+
+
 KEY = "tcp:192.168.2.232:80"
 R31, R41 = "192.168.2.31:80", "192.168.2.41:80"
 UP = [f"{R31} 1", f"{R41} 1"]

@@ -24,11 +24,15 @@ def at_b(pair: Pair) -> None:
 
 def at_a(pair: Pair) -> None:
     pair.start()
-    pair.a.report_checks(a31=True, a41=True)
+    for machine in (pair.a, pair.b):
+        machine.report_checks(a31=True, a41=True)
 
 
 def failback(pair: Pair) -> None:
+    """The first checks of the returning director take a while."""
+    pair.a.first_checks = False
     pair.a.start()
+    pair.after(2 * SECOND, lambda: pair.a.report_checks(a31=True, a41=True))
 
 
 def standby(pair: Pair) -> None:
@@ -53,8 +57,8 @@ MOVES: dict[str, tuple[Step, Step, str]] = {
 
 
 def serving(machine: Machine) -> bool:
-    """A client that reaches this machine is forwarded."""
-    return bool(machine.vips()) and bool(machine.table)
+    """A client that reaches this machine is forwarded to a real server."""
+    return bool(machine.vips()) and "192.168.2.31:80 1" in machine.routes()
 
 
 @pytest.mark.parametrize("name", MOVES)
@@ -90,6 +94,15 @@ def test_a_stop_that_handed_over_says_so() -> None:
     assert "SIGTERM: stopping: offering local resources to server19" in said
     assert "server19 has local resources now; SIGTERM: stopping" in said
     assert "is off" not in said and "none" not in said
+
+
+def test_a_taker_that_cannot_check_its_real_servers_takes_the_vip_after_five_seconds() -> None:
+    pair = Pair()
+    at_b(pair)
+    pair.a.first_checks = False
+    pair.a.start()
+    took = pair.until(lambda: pair.holders() == [A], limit=10 * SECOND)
+    assert 5 * SECOND <= took < 8 * SECOND
 
 
 def test_a_taker_has_the_virtual_services_before_the_vip() -> None:
