@@ -66,7 +66,7 @@ def step(state: State, event: Event) -> Decision:
         raise InvariantError(f"event {state.number + 1} is stamped {event.at}, before {state.now}")
     turn = Turn(state, event.at)
     if not isinstance(event, DaemonStarted):
-        if state.phase is Phase.GONE:
+        if state.phase is _GONE:
             return turn.decision()
         if event.at - state.now > state.settings.lease_ns and _woke(turn, event.at - state.now):
             return turn.decision()
@@ -74,6 +74,9 @@ def step(state: State, event: Event) -> Decision:
     if 0 < turn.state.leased_until <= event.at and groups.lapsed(turn):
         _start_anew(turn, "lapsed", f"no VIP could be renewed for {seconds(state.settings.lease_ns)}, its whole lease")
         return turn.decision()
+    quiet = isinstance(event, ChecksReported) and turn.state.reals is state.reals
+    if quiet and event.at < state.due and not state.failback_due:
+        return turn.decision()  # only the time has changed, and but for a failback no deadline depends on it
     if turn.count_pings:
         ipfail.send_count(turn)
     if event.at >= state.due:
