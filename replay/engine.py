@@ -114,13 +114,12 @@ class _Replay:
         self._state: State | None = None
         """None: not known before the next snapshot."""
         self._last_state: State | None = None
-        self._first = self._last = self._events = self._actions = self._compared = 0
-        self._wall_ns = 0
+        self._first = self._events = self._actions = self._compared = 0
+        self._last_event: EventRecord | None = None
         self._reasons: deque[tuple[int, int, str]] = deque(maxlen=REASONS_KEPT)
 
     def run(self, until: Callable[[EventRecord], bool] | None, progress: Callable[[int], None] | None) -> Result:
         difference = None
-        folded = 0
         for entry in self._journal.entries(verify=True):
             if len(entry) == 2:
                 event, actions = entry
@@ -130,11 +129,10 @@ class _Replay:
                     self._skipped += 1
                     continue
                 difference = self._fold(self._state, event, actions)
-                folded += 1
-                if folded % PROGRESS_EVERY == 0:
+                if self._events % PROGRESS_EVERY == 0:
                     if progress is not None:
                         progress(event.seq)
-                    if folded % COLLECT_EVERY == 0:
+                    if self._events % COLLECT_EVERY == 0:
                         gc.collect()
             elif isinstance(entry, SnapshotRecord):
                 difference = self._snapshot(entry)
@@ -147,10 +145,11 @@ class _Replay:
                 break
         if not self._runs:
             raise Unreadable(self._path, "it records no life of a daemon")
+        last = self._last_event
         return Result(
             path=self._path,
             first=self._first,
-            last=self._last,
+            last=0 if last is None else last.seq,
             events=self._events,
             actions=self._actions,
             runs=self._runs,
@@ -159,7 +158,7 @@ class _Replay:
             lost=self._lost,
             difference=difference,
             state=self._last_state,
-            wall_ns=self._wall_ns,
+            wall_ns=0 if last is None else last.at_wall_ns,
             reasons=tuple(self._reasons),
         )
 
@@ -185,10 +184,10 @@ class _Replay:
     def _fold(self, state: State, event: EventRecord, actions: tuple[ActionRecord, ...]) -> Difference | None:
         seq, at, wall_ns, kind, version, payload, _, _, reason = event
         value = codec.decode_event(kind, version, payload, at)
-        self._first = self._first or seq
-        self._last = seq
+        if not self._events:
+            self._first = seq
         self._events += 1
-        self._wall_ns = wall_ns
+        self._last_event = event
         try:
             after, computed, sentence = step(state, value)
         except Exception as error:
@@ -223,8 +222,8 @@ def _same(recorded: tuple[ActionRecord, ...], actions: tuple[Action, ...]) -> bo
     """Whether the records are, to the letter, what these actions would be written as."""
     if len(recorded) != len(actions):
         return False
-    for record, action in zip(recorded, actions, strict=True):
-        if record.id != action.id or record[2:] != codec.encode_action(action):
+    for (identity, _, kind, version, payload), action in zip(recorded, actions, strict=True):
+        if not codec.is_record_of(action, identity, kind, version, payload):
             return False
     return True
 

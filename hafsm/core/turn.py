@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
@@ -27,9 +26,7 @@ class Turn:
     __slots__ = ("actions", "count_pings", "errands", "moved", "report_info", "report_now", "sentences", "state")
 
     def __init__(self, state: State, at: int) -> None:
-        self.state = copy.copy(state)
-        self.state.number += 1
-        self.state.now = at
+        self.state: State = replace(state, number=state.number + 1, now=at)
         self.actions: list[Action] = []
         self.sentences: list[str] = []
         self.moved = False
@@ -57,7 +54,13 @@ class Turn:
             sequence = state.sequence
         else:
             sequence = 0
-        self.do(SendMessage, kind=kind, generation=state.generation, sequence=sequence, fields=fields, dest=dest)
+        identity = state.next_action
+        state.next_action = identity + 1
+        self.actions.append(
+            SendMessage(
+                id=identity, kind=kind, generation=state.generation, sequence=sequence, fields=fields, dest=dest
+            )
+        )
 
     def say(self, sentence: str) -> None:
         """Add to the reason."""
@@ -88,7 +91,7 @@ class Turn:
 
     def decision(self) -> Decision:
         """Close the step."""
-        return Decision(self.state, tuple(self.actions), "; ".join(self.sentences))
+        return Decision(self.state, tuple(self.actions), "; ".join(self.sentences) if self.sentences else "")
 
 
 def seconds(nanoseconds: int) -> str:

@@ -7,6 +7,7 @@ watchdog device and feeds it only on a sign of life of the core's loop.
 from __future__ import annotations
 
 import ctypes
+import gc
 import logging
 import os
 import select
@@ -91,6 +92,9 @@ class Supervisor:
         parent = os.getpid()
         signals = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
         signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+        # The core's collector would write into every object made so far, and so copy the pages both share.
+        gc.collect()
+        gc.freeze()
         child = os.fork()
         if child == 0:
             os.close(reading)

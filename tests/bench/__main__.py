@@ -11,6 +11,7 @@ BENCHES = (
     "takeover_bench",
     "wire_bench",
     "checks_bench",
+    "memory_bench",
     "realtime_bench",
 )
 

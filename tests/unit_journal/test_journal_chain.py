@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from journal.chain import action_chain, action_chains, event_chain, event_chains
 from journal.errors import ChainBroken
 from journal.export import export
 from journal.folder import segments
 from journal.reader import Journal
-from journal.records import ActionRecord, Decision, EventRecord, GapRecord, RunRecord, SnapshotRecord
+from journal.records import ActionRecord, Decision, Entry, EventRecord, GapRecord, RunRecord, SnapshotRecord
 from journal.store import Store
 from journal.tables import TABLES
-from journal.walk import PAGE_EVENTS
+from journal.walk import PAGE_EVENTS, _Cursor, _Page
 from tests.unit_journal.journal_support import (
     Watched,
     action_record,
@@ -77,6 +79,40 @@ def test_any_records_come_back_and_verify(
         store.close()
         with Journal(segments(Path(folder))[0]) as journal:
             assert list(journal.entries()) == [run, snapshot, *found, gap]
+
+
+@settings(max_examples=40, deadline=None)
+@given(decisions(), st.lists(st.binary(min_size=32, max_size=32), min_size=20, max_size=20), int64)
+def test_many_rows_at_once_have_the_same_chains_as_row_by_row(
+    found: list[Decision], previous: list[bytes], link: int
+) -> None:
+    events = [event for event, _ in found]
+    actions = [action for _, caused in found for action in caused]
+    rows = [(*event, link, b"") for event in events]
+    caused = [(*action, link, b"") for action in actions]
+    before, before_caused = previous[: len(rows)], previous[: len(caused)]
+    assert event_chains(before, rows) == [
+        event_chain(one, link, event) for one, event in zip(before, events, strict=True)
+    ]
+    assert action_chains(before_caused, caused) == [
+        action_chain(one, link, action) for one, action in zip(before_caused, actions, strict=True)
+    ]
+
+
+def test_pages_of_events_and_actions_are_checked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row by row only where there are rare rows, and where something does not fit."""
+    write_journal(tmp_path / "j", 3 * PAGE_EVENTS)
+    slow: list[int] = []
+    entries = _Cursor.entries
+
+    def counted(cursor: _Cursor, page: _Page, verify: bool) -> Iterator[Entry]:
+        slow.append(len(page.events))
+        return entries(cursor, page, verify)
+
+    monkeypatch.setattr(_Cursor, "entries", counted)
+    with Journal(segments(tmp_path / "j")[0]) as journal:
+        assert journal.verify().events == 3 * PAGE_EVENTS
+    assert len(slow) == 2, "the page with the first row, and the empty one at the end"
 
 
 @pytest.fixture(scope="module")
