@@ -68,7 +68,11 @@ def clock_sentence(clock: Clock, first: str, second: str) -> str:
     low, high = min(middles), max(middles)
     if high - low <= 2 * unsure or len(known) == 1:
         return f"{second}'s is {_ms(middles[-1])} {first}'s, ± {unsure / 1e6:.3f} ms"
-    return f"{second}'s is {_ms(low)} to {_ms(high)} {first}'s (it drifts or was set), ± {unsure / 1e6:.3f} ms"
+    span = f"{_ms(low)} to {_ms(high)}"
+    if low >= 0 or high < 0:
+        near, far = sorted((abs(low), abs(high)))
+        span = f"{near / 1e6:.3f} to {_ms(far if low >= 0 else -far)}"
+    return f"{second}'s is {span} {first}'s (it drifts or was set), ± {unsure / 1e6:.3f} ms"
 
 
 def _ms(nanoseconds: int) -> str:
