@@ -7,6 +7,7 @@ graph of causes, and those of the findings; none is made up here.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import IntEnum
 from pathlib import Path
@@ -96,6 +97,8 @@ class Sentence(Value, frozen=True):
     decision: int = 0
     """Number of the decision; 0: none."""
     weight: Weight = Weight.STEP
+    again: int = 0
+    """How often the same was decided again, among the decisions of the report."""
 
 
 class Director(Value, frozen=True):
@@ -400,12 +403,25 @@ def _story(
         if sentence.wall_ns >= began or not sentence.decision:
             told.setdefault(sentence.text, (rank, sentence))
     heaviest = sorted(told.values(), key=lambda pair: (-pair[0], pair[1].wall_ns))[:STORY_SENTENCES]
-    story = sorted((s for _, s in heaviest), key=lambda s: (s.wall_ns, not s.decision, s.decision))
+    again = _again(decisions)
+    story = sorted(
+        (replace(s, again=again.get(s.text, 0)) for _, s in heaviest),
+        key=lambda s: (s.wall_ns, not s.decision, s.decision),
+    )
     return tuple(story), headline[1] if headline is not None else None, len(told) - len(story)
 
 
 _NEGOTIATION = 3 * Weight.MOVED
 """Rank of what two directors say to each other on the way."""
+
+
+def _again(decisions: Sequence[Decision]) -> dict[str, int]:
+    """By sentence: how often one director said it, once not counted."""
+    said = Counter((decision.node, decision.text) for decision in decisions)
+    again: dict[str, int] = {}
+    for (_, text), count in said.items():
+        again[text] = max(again.get(text, 0), count - 1)
+    return again
 
 
 def _weight_of_finding(finding: Finding) -> Weight:

@@ -44,10 +44,10 @@
     const time = d3.scaleUtc([origin + from, origin + until], x.range());
     const ticks = time.ticks(Math.max(2, Math.floor((width - left) / 110)));
     const cut = until - from < 8000 ? 23 : until - from < 3600000 * 3 ? 19 : 16;
-    const days = until - from > 86400000 * 3;
+    const days = until - from > 86400000;
     return ticks.filter((tick) => time(tick) < width - 30).map((tick) => {
       const text = tick.toISOString();
-      return { x: time(tick), label: days ? text.slice(0, 10) : text.slice(11, cut) };
+      return { x: time(tick), label: days ? text.slice(5, 16).replace("T", " ") : text.slice(11, cut) };
     });
   }
 

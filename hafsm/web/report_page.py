@@ -131,9 +131,12 @@ class _Page:
         time = self._time(sentence.wall_ns)
         if sentence.decision:
             time = h("a", time, href=f"#why-{sentence.decision}", data_decision=sentence.decision)
+        again = None
+        if sentence.again:
+            again = h("span", f" The same {sentence.again:,} times more.", class_="who")
         who = f" {sentence.node}: " if sentence.node else " both journals: "
         return h(
-            "span", time, h("span", who, class_="who"), _shortened(sentence.text) + ".",
+            "span", time, h("span", who, class_="who"), _shortened(sentence.text) + ".", again,
             class_=f"sentence {sentence.weight.name.lower()}",
         )  # fmt: skip
 

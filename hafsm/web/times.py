@@ -56,6 +56,8 @@ class Zone:
     def _label(self, wall_ns: int, step_ms: int) -> str:
         if step_ms >= 86_400_000:
             return f"{self._at(wall_ns):%Y-%m-%d}"
+        if not self.one_day and step_ms >= 3_600_000:
+            return f"{self._at(wall_ns):%m-%d %H:%M}"
         if step_ms >= 60_000:
             return f"{self._at(wall_ns):%H:%M}"
         return self.full(wall_ns)[11:] if step_ms < 1000 else f"{self._at(wall_ns):%H:%M:%S}"

@@ -125,6 +125,12 @@ def test_a_report_without_anything_wrong(reported: Reported) -> None:
     assert "No VIP and no director changed, and nothing went wrong" in Read(page(calm)).text
 
 
+def test_a_sentence_that_was_decided_again_says_how_often(power_cut: Report) -> None:
+    story = tuple(replace(sentence, again=1234) for sentence in power_cut.story)
+    assert "The same 1,234 times more." in Read(page(replace(power_cut, story=story))).text
+    assert "times more" not in Read(page(power_cut)).text
+
+
 def test_two_holders_stand_in_the_headline_if_it_is_sure(reported: Reported) -> None:
     sure = "both held 192.168.2.232/24 (eth0:0) for 16.0 s"
     before, _, _ = page(reported("partition")).partition("<main>")
@@ -199,7 +205,9 @@ def test_ticks_are_round_in_the_zone_of_the_report() -> None:
     labels = [label for _, label in zone.ticks(begin, begin + 6 * 3600 * SECOND, 8)]
     assert labels == ["04:00", "05:00", "06:00", "07:00", "08:00", "09:00"]
     assert zone.full(begin) == "2023-11-15 03:43:20.000" and zone.name == "UTC+05:30"
-    assert Zone(datetime.UTC, begin, begin + 7 * 3600 * SECOND).one_day is False
+    later = begin + 20 * 3600 * SECOND
+    labels = [label for _, label in Zone(datetime.UTC, begin, later).ticks(begin, later, 4)]
+    assert labels == ["11-15 00:00", "11-15 06:00", "11-15 12:00", "11-15 18:00"]
 
 
 @pytest.mark.parametrize("span_s", [0.001, 0.05, 1, 60, 3600, 86_400, 86_400 * 400])

@@ -127,6 +127,14 @@ def test_decisions_stand_in_the_order_of_cause_and_effect(reported: Reported) ->
     assert offered < agreed
 
 
+def test_what_was_decided_again_and_again_is_told_once_and_counted(reported: Reported) -> None:
+    decisions = reported("failing_real").decisions
+    story, headline, untold = subject._story(decisions * 3, ())
+    assert [sentence.again for sentence in story] == [2], "both directors decided it three times each"
+    assert headline is not None and untold == 0
+    assert [sentence.again for sentence in reported("failing_real").story] == [0]
+
+
 def test_one_journal_alone_makes_a_report(reported: Reported) -> None:
     report = reported("power_cut", "b")
     assert report.merged is None and report.findings == ()
