@@ -11,12 +11,10 @@ from pathlib import Path
 import pytest
 
 from hafsm.web.report_page import page as page_of
-from replay.report import make
+from replay.report import Report
 from tests.unit_report import hostile
 from tests.unit_report.browser import Page, browser, chromium
-from tests.unit_report.conftest import Reported
-
-CANNOT_RUN = "the report cannot be tested in a browser: it needs Debian's chromium"
+from tests.unit_report.conftest import CANNOT_RUN, Reported
 
 SHOWN = "!document.getElementById('why').hidden && document.querySelector('#why .told').textContent"
 DOMAIN = "document.querySelector('#axis .tick text').textContent"
@@ -178,10 +176,9 @@ def test_it_is_readable_without_scripts(incident: str) -> None:
     in_browser(story)
 
 
-def test_a_hostile_journal_runs_nothing(tmp_path: Path) -> None:
-    a, b = hostile.journals(tmp_path)
+def test_a_hostile_journal_runs_nothing(attacked: Report, tmp_path: Path) -> None:
     file = tmp_path / "hostile.html"
-    file.write_text(page_of(make([[a], [b]])), encoding="utf-8")
+    file.write_text(page_of(attacked), encoding="utf-8")
 
     async def story(page: Page) -> None:
         await page.open(file.as_uri())

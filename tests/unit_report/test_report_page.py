@@ -16,7 +16,7 @@ import hafsm.web.report_page as subject
 from hafsm.web.markup import add, document, h
 from hafsm.web.report_page import page
 from hafsm.web.times import Zone, duration
-from replay.report import Report, Weight, make
+from replay.report import Report, Weight
 from tests.unit_report import hostile
 from tests.unit_report.conftest import Reported
 from tests.unit_report.reading import Read
@@ -140,12 +140,6 @@ def test_two_holders_stand_in_the_headline_if_it_is_sure(reported: Reported) -> 
 
 
 # ---- hostile journals
-
-
-@pytest.fixture(scope="session")
-def attacked(tmp_path_factory: pytest.TempPathFactory) -> Report:
-    a, b = hostile.journals(tmp_path_factory.mktemp("hostile"))
-    return make([[a], [b]])
 
 
 def test_a_hostile_journal_makes_no_markup(attacked: Report) -> None:
