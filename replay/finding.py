@@ -28,6 +28,8 @@ class Finding(Value, frozen=True):
     wall_ns: int
     until_wall_ns: int
     text: str
+    sure: bool = True
+    """False: it may have been so; the journals cannot tell."""
     uncertainty_ns: int = 0
     """One-sided, of the clocks' difference; 0 where it does not matter."""
     events: tuple[tuple[str, int], ...] = ()

@@ -59,6 +59,7 @@ def _overlaps(merged: Merged, vip: str, spans: list[_Placed]) -> Iterator[Findin
                 wall_ns=later,
                 until_wall_ns=end,
                 text=text,
+                sure=sure or kind is FindingKind.SHARED,
                 uncertainty_ns=unsure,
                 events=((span.node, span.from_seq), (second.node, second.from_seq)),
             )

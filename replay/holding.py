@@ -1,7 +1,8 @@
 """When a director had a VIP in its kernel, as far as its journal shows.
 
 A VIP is there from the result of adding it to the result of removing it. When a life ends without removing it, the
-kernel keeps it at most until its lease ends; what the next life finds, or the VIP's absence there, is certain again.
+kernel keeps it at most until its lease ends, or until the machine boots; what the next life finds, or the VIP's absence
+there, is certain again.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ class Holdings:
         if self._last is not None and moment.life != self._last.life:
             self._pending.clear()
             self._see_all(self._last.at)
+            if not moment.after.same_boot:
+                self._booted(moment)
         self._last = moment
         event = moment.event
         if isinstance(event, ActionFinished):
@@ -75,6 +78,13 @@ class Holdings:
         """A life ends: until then it would have noticed, or put back, what somebody removed."""
         for span in self._open.values():
             span.seen_at = max(span.seen_at, min(at, span.lease_until))
+
+    def _booted(self, moment: Moment) -> None:
+        """The machine started anew: its kernel has no VIP, and its monotonic clock began again at zero."""
+        for address, span in list(self._open.items()):
+            booted_at = span.moment.at + max(0, moment.wall_ns - span.moment.wall_ns)
+            span.lease_until = min(span.lease_until, booted_at)
+            self._close(address, None)
 
     def _finished(self, moment: Moment, event: ActionFinished) -> None:
         action = self._pending.pop(event.action, None)

@@ -21,6 +21,8 @@ WINDOW_NS = 600 * SECOND
 """Bounds are taken over ten minutes: clocks that drift by 50 ppm part by 30 ms meanwhile, and that is seen."""
 DRIFT_PPM = 100
 """How much two clocks may part where no message tells: twice what a cheap crystal does."""
+DRIFTED_NS = WINDOW_NS * DRIFT_PPM // 1_000_000
+"""So far bounds may contradict each other within one window: the clocks drifted, nobody set them."""
 
 ONE_WAY_NS = SECOND
 """Uncertainty if messages came one way only: what a network may delay."""
@@ -46,34 +48,38 @@ class Clock:
 
     def __init__(self, bounds: tuple[Bound, ...]) -> None:
         self.bounds = bounds
-        self._known: dict[int, tuple[int, int]] = {}
+        self._ahead: dict[int, tuple[int, int]] = {}
 
     def ahead(self, at: int) -> tuple[int, int]:
         """(middle, uncertainty) in nanoseconds at a time of the first one's clock; the uncertainty is one-sided."""
         window = at // WINDOW_NS
-        known = self._known.get(window)
+        known = self._ahead.get(window)
         if known is None:
-            known = self._known[window] = self._best(window * WINDOW_NS + WINDOW_NS // 2)
+            known = self._ahead[window] = self._best(window * WINDOW_NS + WINDOW_NS // 2)
         return known
 
     def _best(self, at: int) -> tuple[int, int]:
         best: tuple[int, int] | None = None
-        for bound in self.bounds:
-            if bound.low_ns is None or bound.high_ns is None or bound.low_ns > bound.high_ns:
-                continue
-            drift = abs(at - bound.at) * DRIFT_PPM // 1_000_000
-            unsure = (bound.high_ns - bound.low_ns) // 2 + drift
+        for window_at, middle, half in self.known:
+            unsure = half + abs(at - window_at) * DRIFT_PPM // 1_000_000
             if best is None or unsure < best[0]:
-                best = (unsure, (bound.low_ns + bound.high_ns) // 2)
+                best = (unsure, middle)
         if best is not None:
             return best[1], best[0]
-        known = [b for bound in self.bounds for b in (bound.low_ns, bound.high_ns) if b is not None]
-        return (known[0], ONE_WAY_NS) if known else (0, UNKNOWN_NS)
+        one_way = [b for bound in self.bounds for b in (bound.low_ns, bound.high_ns) if b is not None]
+        return (one_way[0], ONE_WAY_NS) if one_way else (0, UNKNOWN_NS)
+
+    @property
+    def known(self) -> list[tuple[int, int, int]]:
+        """(at, middle, uncertainty) of the windows with messages both ways in which no clock was set."""
+        both = [(b.at, b.low_ns, b.high_ns) for b in self.bounds if b.low_ns is not None and b.high_ns is not None]
+        return [(at, (low + high) // 2, abs(high - low) // 2) for at, low, high in both if low - high <= DRIFTED_NS]
 
     @property
     def stepped(self) -> tuple[Bound, ...]:
         """Windows whose bounds contradict each other: one of the clocks was set meanwhile."""
-        return tuple(b for b in self.bounds if b.low_ns is not None and b.high_ns is not None and b.low_ns > b.high_ns)
+        both = [b for b in self.bounds if b.low_ns is not None and b.high_ns is not None]
+        return tuple(b for b in both if (b.low_ns or 0) - (b.high_ns or 0) > DRIFTED_NS)
 
 
 class Tie(NamedTuple):

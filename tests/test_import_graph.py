@@ -21,7 +21,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "hafsm/checks": ("hafsm.checks", "hafsm.core", "hafsm.config", "hafsm.errors"),
     "hafsm/kernel": ("hafsm.kernel", "hafsm.core", "hafsm.errors"),
     "hafsm/daemon": ("hafsm", *HAFSM, "hafsm.daemon", "journal"),
-    "hafsm/cli": ("hafsm", *HAFSM, "hafsm.daemon", "hafsm.cli", "hafsm.testing", "journal", "replay"),
+    "hafsm/web": ("hafsm", "hafsm.web", "journal", "replay"),
+    "hafsm/cli": ("hafsm", *HAFSM, "hafsm.daemon", "hafsm.web", "hafsm.cli", "hafsm.testing", "journal", "replay"),
     "journal": ("journal",),
     "hafsm/testing.py": ("hafsm.core", "hafsm.codec", "hafsm.config", "hafsm.errors", "journal", "replay"),
     "replay": (

@@ -26,6 +26,7 @@ _COMMANDS = {
     "replay": ("hafsm.cli.replay", "replay", "Fold an incident file again and compare every decision."),
     "why": ("hafsm.cli.why", "why", "Say why a VIP, a real server or a director changed."),
     "simulate": ("hafsm.cli.simulate", "simulate", "Run simulated clusters with faults and judge every event."),
+    "report": ("hafsm.cli.report", "report", "Write an incident into one HTML file for a postmortem."),
     "demo": ("hafsm.cli.demo", "demo", "Watch a pair of directors fail over on this machine; no root needed."),
 }
 

@@ -60,15 +60,19 @@ def pair_document(merged: Merged) -> dict[str, Any]:
 
 def clock_sentence(clock: Clock, first: str, second: str) -> str:
     """How far apart the clocks are, and how sure that is."""
-    whole = [b for b in clock.bounds if b.low_ns is not None and b.high_ns is not None and b.low_ns <= b.high_ns]
-    if not whole:
+    known = clock.known
+    if not known:
         return f"no messages both ways: how {first}'s and {second}'s clocks differ is not known"
-    middles = [((b.low_ns or 0) + (b.high_ns or 0)) // 2 for b in whole]
-    unsure = max(((b.high_ns or 0) - (b.low_ns or 0)) // 2 for b in whole)
+    middles = [middle for _, middle, _ in known]
+    unsure = max(unsure for _, _, unsure in known)
     low, high = min(middles), max(middles)
-    if high - low <= 2 * unsure or len(whole) == 1:
+    if high - low <= 2 * unsure or len(known) == 1:
         return f"{second}'s is {_ms(middles[-1])} {first}'s, ± {unsure / 1e6:.3f} ms"
-    return f"{second}'s is {_ms(low)} to {_ms(high)} {first}'s (it drifts or was set), ± {unsure / 1e6:.3f} ms"
+    span = f"{_ms(low)} to {_ms(high)}"
+    if low >= 0 or high < 0:
+        near, far = sorted((abs(low), abs(high)))
+        span = f"{near / 1e6:.3f} to {_ms(far if low >= 0 else -far)}"
+    return f"{second}'s is {span} {first}'s (it drifts or was set), ± {unsure / 1e6:.3f} ms"
 
 
 def _ms(nanoseconds: int) -> str:
