@@ -128,10 +128,10 @@ class _Redactor:
                 return self._decision(event, caused)
 
     def _snapshot(self, snapshot: SnapshotRecord) -> SnapshotRecord:
-        if self._states is not None and codec.encode_state(self._states[0]) == snapshot.state:
+        recorded = codec.decode_state(snapshot.state)
+        if self._states is not None and self._states[0] == recorded:
             state = self._states[1]
         else:
-            recorded = codec.decode_state(snapshot.state)
             state = self._value(recorded)
             self._states = self._states or (recorded, state)
         text = codec.encode_state(state)

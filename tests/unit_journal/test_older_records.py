@@ -43,11 +43,13 @@ def written(folder: Path, machine: Machine) -> Path:
 
 @pytest.fixture
 def second_version(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if `stop_requested` had said `who` in version 1, and a snapshot had called its number `count`."""
+    """As if `stop_requested` had said `who` in version 1, and a snapshot had called its number `events_folded`."""
     monkeypatch.setitem(codec._VERSIONS, "stop_requested", 2)
     monkeypatch.setitem(codec._UPCASTERS, ("stop_requested", 1), lambda text: text.replace('"who":', '"by":'))
     monkeypatch.setitem(codec._VERSIONS, codec.SNAPSHOT, 2)
-    monkeypatch.setitem(codec._UPCASTERS, (codec.SNAPSHOT, 1), lambda text: text.replace('"count":', '"number":'))
+    monkeypatch.setitem(
+        codec._UPCASTERS, (codec.SNAPSHOT, 1), lambda text: text.replace('"events_folded":', '"number":')
+    )
 
 
 @pytest.mark.usefixtures("second_version")
@@ -65,7 +67,7 @@ def test_an_older_snapshot_is_read_as_what_it_means_now() -> None:
     state = Pair().start().a.state
     text = codec.encode_state(state)
     assert text.startswith('{"v":2,"settings":') and codec.decode_state(text) == state
-    older = text.replace('{"v":2,', "{").replace('"number":', '"count":')
+    older = text.replace('{"v":2,', "{").replace('"number":', '"events_folded":')
     assert codec.decode_state(older) == state
     with pytest.raises(codec.UnknownRecord, match="snapshot version 3 is newer"):
         codec.decode_state(text.replace('"v":2', '"v":3'))

@@ -45,7 +45,12 @@ def checks(pair: Pair, seconds: int, **outcomes: bool) -> None:
 
 def quiet(**changes: object) -> Pair:
     """A settled pair with a quiet history of 20 s."""
-    pair = Pair(**changes).start()
+    pair = Pair(**changes)
+    for machine in (pair.a, pair.b):
+        machine.first_checks = False
+    pair.start()
+    for machine in (pair.a, pair.b):
+        machine.first_checks = True  # in later lives: what has just started agrees to nothing before
     checks(pair, 20)
     return pair
 

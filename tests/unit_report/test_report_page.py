@@ -112,7 +112,7 @@ def test_states_are_told_as_a_table_as_well(read: Read, power_cut: Report) -> No
 def test_findings_clocks_versions_and_configuration_are_there(read: Read, power_cut: Report) -> None:
     assert "the clocks agree" in read.text
     assert all(finding.text in read.text for finding in power_cut.findings)
-    assert "Lives of the daemon on server40; events 1 to 111 were read" in read.text
+    assert re.search(r"Lives of the daemon on server40; events 1 to [0-9]+ were read", read.text)
     assert all(line in read.text for line in power_cut.left_out)
 
 
