@@ -223,6 +223,24 @@ def test_a_drain_is_not_lost_whichever_action_is_followed_by_a_restart(name: Nod
         assert [m.state.overrides[0].verb for m in (pair.a, pair.b)] == [RealVerb.DRAIN] * 2, number
 
 
+def test_who_joins_tells_what_it_knows_and_the_other_does_not() -> None:
+    """Said while the other director was away, or before this life had heard of it: it must not go on sending traffic to
+    a server that is drained."""
+    pair = serving()
+    pair.b.power_cut()
+    pair.until(lambda: "server19 is dead" in pair.a.reasons[-1])
+    say(pair.a, RealVerb.DRAIN)
+    pair.run(SECOND)
+    pair.a.power_cut()
+    pair.b.start()
+    pair.until(lambda: pair.holders() == [B])
+    assert pair.b.state.overrides == ()
+    pair.a.start()
+    pair.until(pair.settled)
+    pair.run(SECOND)
+    assert [str(word) for word in pair.b.state.overrides] == ["drained by alice"]
+
+
 def test_words_said_on_both_sides_of_a_partition_meet_and_the_newer_wins() -> None:
     pair = serving()
     say(pair.b, RealVerb.QUIESCE, R41)
