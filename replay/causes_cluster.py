@@ -33,6 +33,8 @@ def fold(draft: Draft, moment: Moment) -> None:
         lease = f"its VIPs' lease is {seconds(before.settings.lease_ns)}"
         text = f"{before.settings.me} stood still for {seconds(gap)} ({lease}): no event was handled meanwhile"
         draft.add(moment, Kind.INPUT, text, anchor="froze", subjects=(node(before.settings.me),))
+    if after.phase is Phase.GONE and before.phase is not Phase.GONE and 0 < after.leased_until <= moment.at:
+        causes_holding.lapsed(draft, moment)
     if isinstance(event, StopRequested):
         draft.anchors["stop"] = input_node(draft, moment)
     if before.pings is not after.pings:

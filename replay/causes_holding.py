@@ -13,10 +13,11 @@ from hafsm.core.events import (
 )
 from hafsm.core.machines import Handover, Phase
 from hafsm.core.state import Holding, State, group_set
+from hafsm.core.turn import seconds
 from replay.causes import Draft, Kind
 from replay.causes_input import input_node
 from replay.history import Moment
-from replay.subjects import node, vips_of
+from replay.subjects import node, vip, vips_of
 
 WAITS_FOR = {
     Handover.ASKED: "waits for the answer of",
@@ -46,6 +47,29 @@ def giving_up(draft: Draft, moment: Moment) -> None:
         moment, Kind.DECISION, f"{me} plans to give {after.giving_up.value} resources away: {counts} ping nodes",
         causes=(input_node(draft, moment), *_ping_anchors(draft, after)), anchor="giving up",
     )  # fmt: skip
+
+
+def renewal_failed(draft: Draft, moment: Moment, event: ActionFinished) -> None:
+    """hafsm.core.groups: a renewal did not work; the VIPs' lease runs on."""
+    detail = f" ({event.detail})" if event.detail else ""
+    names = ", ".join(map(str, moment.before.held))
+    text = f"renewing the lease of {names} {event.outcome.value} on {moment.before.settings.me}{detail}"
+    draft.add(moment, Kind.INPUT, text, anchor="renewal failed")
+
+
+def lapsed(draft: Draft, moment: Moment) -> None:
+    """hafsm.core.groups: the lease ran out, and there is a director that may have more luck."""
+    before, after = moment.before, moment.after
+    settings = after.settings
+    names = ", ".join(map(str, before.held)) or "no VIP"
+    last = seconds(moment.at - after.leased_until + settings.lease_ns)
+    text = (
+        f"{settings.me} could not renew the lease of {names} for {last} (lease {seconds(settings.lease_ns)}): "
+        f"its kernel has dropped them"
+    )
+    vips = tuple(vip(address) for address in before.held)
+    causes = draft.anchor("renewal failed")
+    draft.add(moment, Kind.SILENCE, text, causes=causes, subjects=vips, anchor="lapsed")
 
 
 def handover(draft: Draft, moment: Moment) -> None:
@@ -115,7 +139,7 @@ def phase(draft: Draft, moment: Moment) -> None:
             causes = draft.anchor("stop", "handover")
         case Phase.GONE:
             text = f"{me} has released everything and ends"
-            causes = (*causes, *draft.anchor("froze"))
+            causes = (*causes, *draft.anchor("froze", "lapsed"))
         case Phase.STABLE:
             text, minor = f"{me} has joined", False
             if before.phase in (Phase.STARTING, Phase.RECEIVED) and isinstance(event, MessageReceived):

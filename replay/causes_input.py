@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import datetime
+
+from hafsm.core import operators
 from hafsm.core.events import (
     ActionFinished,
     HeartbeatReceived,
+    MaintenanceListed,
     MessageReceived,
+    RealRequested,
     StandbyRequested,
     StopRequested,
     TakeoverRequested,
 )
+from hafsm.core.settings import SECOND, RealVerb
 from replay.causes import Draft, Kind
 from replay.history import Moment
+
+FILES_NAMED = 5
 
 
 def input_node(draft: Draft, moment: Moment) -> int:
@@ -31,6 +39,10 @@ def input_node(draft: Draft, moment: Moment) -> int:
             text = f"{event.by} asked {me} to give {event.hold} resources away"
         case TakeoverRequested():
             text = f"{event.by} asked {me} to get {event.hold} resources"
+        case RealRequested():
+            text = _request_text(me, event)
+        case MaintenanceListed():
+            text = _maintenance_text(moment, event)
         case StopRequested():
             text = f"{me} was told to stop: {event.by}"
         case ActionFinished():
@@ -64,5 +76,43 @@ def _message_text(moment: Moment, event: MessageReceived) -> str:
             return f"{who} said that it sees more ping nodes than this director"
         case "starting":
             return f"{who} said that it is starting"
+        case operators.KIND:
+            return _word_text(moment, event)
         case _:
             return f"{who} sent {event.kind}"
+
+
+def _request_text(me: str, event: RealRequested) -> str:
+    services = dict.fromkeys(service for service, _ in event.targets)
+    what = event.targets[0][1] if len(event.targets) == 1 else f"{len(event.targets)} real servers"
+    verb = f"give weight {event.weight} to" if event.verb is RealVerb.WEIGHT else event.verb.value
+    reason = f" ({event.reason})" if event.reason else ""
+    return f"{event.by} asked {me} to {verb} {what} of {' and '.join(services)}{reason}"
+
+
+def _word_text(moment: Moment, event: MessageReceived) -> str:
+    """The other director passes on what its operator said, or what it remembers of that."""
+    word = operators.unpacked(event.info, moment.before.settings.nodes)
+    if word is None:
+        return f"{event.node} said something of a real server that is not understood"
+    when = f" at {utc(word.wall_ns)}" if word.wall_ns else ""
+    return f"{event.node} told: {word.real} of {word.service} {word} on {word.node}{when}"
+
+
+def utc(wall_ns: int) -> str:
+    """A moment for people, the same on every machine; the seconds are the sender's."""
+    return f"{datetime.datetime.fromtimestamp(wall_ns // SECOND, datetime.UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _maintenance_text(moment: Moment, event: MaintenanceListed) -> str:
+    was = {entry.name: entry for entry in moment.before.maintenance}
+    now = {entry.name: entry for entry in event.entries}
+    changes = [f"file {name} came" for name in sorted(now.keys() - was.keys())]
+    changes += [f"file {name} is gone" for name in sorted(was.keys() - now.keys())]
+    changes += [
+        f"the name {name} resolves otherwise" for name in sorted(was.keys() & now.keys()) if was[name] != now[name]
+    ]
+    shown = ", ".join(changes[:FILES_NAMED]) + (
+        f" and {len(changes) - FILES_NAMED} more" if changes[FILES_NAMED:] else ""
+    )
+    return f"{moment.before.settings.me}'s maintenance folder: {shown or 'nothing new'}"

@@ -1,4 +1,7 @@
-"""The rules of cause for what a director does: resource groups, VIPs in its kernel, real servers, the IPVS table."""
+"""The rules of cause for what a director does: resource groups, VIPs in its kernel, the IPVS table.
+
+`causes_reals` has the real servers.
+"""
 
 from __future__ import annotations
 
@@ -8,28 +11,30 @@ from hafsm.core.actions import (
     AnnounceAddress,
     ProgramIpvs,
     RemoveAddress,
+    RunFallbackCommand,
     RunScript,
     SetSyncDaemon,
 )
 from hafsm.core.events import (
     ActionFinished,
-    CheckResult,
-    ChecksReported,
     DaemonStarted,
     KernelObserved,
     Outcome,
     ServicesReloaded,
 )
 from hafsm.core.ipvs import TableEntry
-from hafsm.core.machines import GroupState, RealState
+from hafsm.core.machines import GroupState
 from hafsm.core.settings import Address
-from hafsm.core.state import RealView
 from hafsm.core.turn import seconds
+from replay import causes_holding, causes_reals
 from replay.causes import Draft, Kind
 from replay.history import Moment
-from replay.subjects import Subject, Topic, real, vip, vips_of
+from replay.subjects import Subject, Topic, vip, vips_of
 
-_EFFECTS = (AddAddress, RemoveAddress, RunScript, SetSyncDaemon, AnnounceAddress, ProgramIpvs)
+_EFFECTS = (AddAddress, RemoveAddress, RunScript, RunFallbackCommand, SetSyncDaemon, AnnounceAddress, ProgramIpvs)
+
+NAMED = 3
+"""Changes by hand that one sentence names."""
 
 
 def fold(draft: Draft, moment: Moment) -> None:
@@ -44,8 +49,10 @@ def fold(draft: Draft, moment: Moment) -> None:
     if isinstance(event, ServicesReloaded):
         text = f"ldirectord.cf was read again: {len(event.services)} virtual services"
         draft.input = draft.add(moment, Kind.INPUT, text, anchor="reload")
-    if moment.before.reals is not moment.after.reals and not isinstance(event, DaemonStarted):
-        _reals(draft, moment)
+    if isinstance(event, DaemonStarted):
+        causes_reals.remembered(draft, moment, event)
+    elif moment.before.reals is not moment.after.reals:
+        causes_reals.fold(draft, moment)
     if moment.before.ipvs.seen is not moment.after.ipvs.seen:
         _table(draft, moment)
     for action in moment.actions:
@@ -86,6 +93,8 @@ def _words(action: Action) -> tuple[str, str, str]:
             return str(action.daemon), "is to run", "runs"
         case AnnounceAddress():
             return f"address {action.address}", "is to be announced", "was announced"
+        case RunFallbackCommand():
+            return f"fallbackcommand {action.verb.value} of {action.virtual}", "is to be run", "was run"
         case _:
             return type(action).__name__, "is to be done", "was done"
 
@@ -100,7 +109,9 @@ def _group_anchor(draft: Draft, moment: Moment, action: int) -> tuple[int | None
 def _finished(draft: Draft, moment: Moment, event: ActionFinished) -> None:
     before = moment.before
     me = before.settings.me
-    if event.action == before.renew_action and event.missing:
+    if event.action == before.renew_action:
+        if event.outcome is not Outcome.DONE:
+            causes_holding.renewal_failed(draft, moment, event)
         _gone(draft, moment, event.missing)
         return
     known = draft.pending.pop(event.action, None)
@@ -139,8 +150,8 @@ def _observed(draft: Draft, moment: Moment, event: KernelObserved) -> None:
     gone = tuple(a for a in before.held if a not in event.addresses and a not in working)
     _gone(draft, moment, gone)
     if before.ipvs.seen is not after.ipvs.seen:
-        text = f"{before.settings.me}'s IPVS table was changed by somebody else"
-        draft.input = draft.add(moment, Kind.INPUT, text)
+        text = f"{before.settings.me}'s IPVS table was changed by somebody else, not through hafsm"
+        draft.input = draft.add(moment, Kind.INPUT, text + _by_hand(moment))
 
 
 def _of_group(moment: Moment, action: int) -> Action | None:
@@ -185,61 +196,6 @@ def _groups(draft: Draft, moment: Moment) -> None:
             draft.anchors["group failed"] = identity
 
 
-def _reals(draft: Draft, moment: Moment) -> None:
-    before, after = moment.before, moment.after
-    if len(before.reals) != len(after.reals) or after.checks_plan != before.checks_plan:
-        _reloaded(draft, moment)
-        return
-    results: dict[int, CheckResult] = {}
-    if isinstance(moment.event, ChecksReported):
-        results = {result.check: result for result in moment.event.results}
-    for index, (old, new) in enumerate(zip(before.reals, after.reals, strict=True)):
-        if old.state is not new.state:
-            _real(draft, moment, index, new, results.get(new.check))
-
-
-def _real(draft: Draft, moment: Moment, index: int, view: RealView, result: CheckResult | None) -> None:
-    settings = moment.after.settings
-    service = settings.services[view.service]
-    subject = real(settings, view.service, view.real)
-    if result is None:
-        draft.add(moment, Kind.DECISION, f"{subject} is {view.state.value}", causes=(draft.input,), subjects=(subject,))
-        return
-    evidence = draft.watch.real_changed(moment, index)
-    took = f"{result.duration_us / 1000:.1f} ms"
-    if view.state is RealState.UP:
-        text = f"the check of {subject.name} passed in {took}"
-    else:
-        what = f"{view.failures} checks in a row failed" if view.failures > 1 else "the check failed"
-        text = f"{what} for {subject.name} (failurecount {service.failurecount}): {result.detail}, after {took}"
-    came = draft.add(moment, Kind.CHECK, text, causes=draft.anchor("reload"), evidence=evidence)
-    after = {
-        RealState.UP: "is up: gets its weight",
-        RealState.QUIESCED: "is quiesced: weight 0, connections finish",
-        RealState.REMOVED: "is removed: its entry is deleted",
-    }[view.state]
-    draft.anchors["reals"] = draft.add(
-        moment, Kind.DECISION, f"{subject} {after}", causes=(came,), subjects=(subject,), anchor=f"real {index}"
-    )
-
-
-def _reloaded(draft: Draft, moment: Moment) -> None:
-    """ldirectord.cf was read again: real servers came, went, or kept their health."""
-    old = moment.before.settings
-    new = moment.after.settings
-    was = {real(old, v.service, v.real): v.state for v in moment.before.reals}
-    now = {real(new, v.service, v.real): v.state for v in moment.after.reals}
-    causes = (draft.input,) if draft.input is not None else draft.anchor("start")
-    for subject, state in was.items():
-        if subject not in now:
-            text = f"{subject} is no longer configured (it was {state.value})"
-            draft.anchors["reals"] = draft.add(moment, Kind.DECISION, text, causes=causes, subjects=(subject,))
-    for subject, state in now.items():
-        if subject not in was or was[subject] is not state:
-            text = f"{subject} is {'new' if subject not in was else 'judged anew'} in the configuration: {state.value}"
-            draft.anchors["reals"] = draft.add(moment, Kind.DECISION, text, causes=causes, subjects=(subject,))
-
-
 def _table(draft: Draft, moment: Moment) -> None:
     """The kernel's table, as far as it is known, changed."""
     old = _weights(moment.before.ipvs.seen)
@@ -248,9 +204,23 @@ def _table(draft: Draft, moment: Moment) -> None:
     for subject in sorted(old.keys() | new.keys(), key=lambda s: (s.service, s.name)):
         if old.get(subject) == new.get(subject):
             continue
-        was, now = (f"weight {w}" if w is not None else "no entry" for w in (old.get(subject), new.get(subject)))
+        was, now = _weight(old.get(subject)), _weight(new.get(subject))
         text = f"{subject} has {now} in {moment.after.settings.me}'s IPVS table, had {was}"
-        draft.add(moment, Kind.RESULT, text, causes=causes, subjects=(subject,))
+        held = draft.anchor(f"hold {subject}") if new.get(subject) == 0 else ()
+        draft.add(moment, Kind.RESULT, text, causes=(*causes, *held), subjects=(subject,))
+
+
+def _by_hand(moment: Moment) -> str:
+    """What was found where something else was believed."""
+    was, found = _weights(moment.before.ipvs.seen), _weights(moment.after.ipvs.seen)
+    changed = sorted((s for s in was.keys() | found.keys() if was.get(s) != found.get(s)), key=str)
+    told = [f"{s.name} of {s.service} had {_weight(found.get(s))} instead of {_weight(was.get(s))}" for s in changed]
+    more = f" and {len(told) - NAMED} more" if len(told) > NAMED else ""
+    return f": {', '.join(told[:NAMED])}{more}" if told else ""
+
+
+def _weight(weight: int | None) -> str:
+    return f"weight {weight}" if weight is not None else "no entry"
 
 
 def _weights(table: tuple[TableEntry, ...]) -> dict[Subject, int]:

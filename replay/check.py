@@ -61,6 +61,6 @@ def _judge(state: State, record: EventRecord, history: History) -> tuple[State |
     except Exception as error:
         sentence = f"the core crashed: {type(error).__name__}: {error}"
         return None, Violation("the_core_never_crashes", state.settings.me, record.seq, sentence)
-    history.take(event, decision.state, decision.actions)
+    history.take(event, state, decision.state, decision.actions)
     seen = Step(state, event, decision.state, decision.actions, decision.reason, history)
     return decision.state, judge(seen)

@@ -14,22 +14,17 @@ from typing import NamedTuple
 
 from hafsm.core import actions as act
 from hafsm.core import events as ev
-from hafsm.core.actions import Action
+from hafsm.core.actions import Action, FallbackVerb
 from hafsm.core.events import Event
+from hafsm.core.fallbacks import GRACE_NS as COMMAND_GRACE_NS
 from hafsm.core.groups import KERNEL_LIMIT_NS, SCRIPT_GRACE_NS
 from hafsm.core.machines import GroupState, NodeState, Phase
 from hafsm.core.membership import FENCE_LIMIT_NS
-from hafsm.core.settings import (
-    SECOND,
-    Address,
-    CheckSpec,
-    ResourceKind,
-    Settings,
-    VirtualService,
-)
+from hafsm.core.operators import REMEMBER_LIMIT_NS
+from hafsm.core.settings import SECOND, Address, NodeName, Override, RealVerb, ResourceKind, Settings
 from hafsm.core.state import Holding, State, wants_group
 from hafsm.core.turn import seconds
-from replay.invariants_table import Health, differs, plain_table
+from replay.invariants_table import Place, Plain, differs
 
 
 class Violation(NamedTuple):
@@ -76,19 +71,16 @@ class History:
         """When the peer last said something newer than all before it, whatever the core made of that."""
         self._newest = (0, 0)
         self.farewell = False
-        self.plan = 0
-        self.health: dict[tuple[str, str, CheckSpec], Health] = {}
-        """(service, real server, its check); only those that are checked."""
-        self._watchers: list[list[tuple[VirtualService, Health]]] = []
-        self._repeated: tuple[object, int] = ((), 0)
+        self.plain = Plain()
+        self.commanded: dict[tuple[str, str], FallbackVerb] = {}
+        """(virtual, protocol) → what its fallbackcommand was last told in this life."""
 
-    def take(self, event: Event, after: State, actions: tuple[Action, ...]) -> None:
+    def take(self, event: Event, before: State, after: State, actions: tuple[Action, ...]) -> None:
         """Fold a step."""
+        self.plain.take(event, before, after)
         match event:
             case ev.HeartbeatReceived():
                 self._heard(event)
-            case ev.ChecksReported():
-                self._checked(event)
             case ev.ActionFinished() | ev.KernelObserved():
                 known = self.outstanding.pop(event.action, None)
                 self.result_of = known[0] if known is not None else None
@@ -107,46 +99,15 @@ class History:
                 if second != self._second:
                     self._second, self.messages = second, 0
                 self.messages += action.kind != "status"
-            elif isinstance(action, act.SetChecks):
-                self._planned(action, after.settings)
 
     def _heard(self, event: ev.HeartbeatReceived | ev.MessageReceived) -> None:
         if (event.generation, event.sequence) > self._newest:
             self._newest = (event.generation, event.sequence)
             self.heard_at = event.at
 
-    def _planned(self, action: act.SetChecks, settings: Settings) -> None:
-        self.plan = action.plan
-        indexes = {spec: index for index, spec in enumerate(action.checks)}
-        before, self.health = self.health, {}
-        self._watchers = [[] for _ in action.checks]
-        for service in settings.services:
-            for real in service.reals:
-                if real.check in indexes:
-                    key = (service.key, real.key, real.check)
-                    self.health[key] = before.get(key) or Health()
-                    self._watchers[indexes[real.check]].append((service, self.health[key]))
-        self._repeated = ((), 0)
-
-    def _checked(self, event: ev.ChecksReported) -> None:
-        if event.plan != self.plan:
-            return
-        results, times = self._repeated
-        if results is not event.results:
-            times = 0
-        elif times > _COUNTED:
-            return  # the very same outcomes again; nothing is left to count
-        self._repeated = (event.results, times + 1)
-        for result in event.results:
-            if result.check < len(self._watchers):
-                for service, health in self._watchers[result.check]:
-                    health.take(result.ok, service)
-
 
 MESSAGES_A_SECOND = 300
 """Beyond what the worst network makes a director ask for again (forty a second), acknowledge and answer."""
-_COUNTED = 20
-"""More failures in a row than any failurecount that a simulated site has."""
 _UNANSWERED = frozenset({act.SendMessage, act.ResendMessages, act.SendPings, act.SetChecks, act.Exit})
 """Actions that end in no event."""
 
@@ -332,15 +293,77 @@ def what_is_awaited_has_a_deadline(step: Step) -> str:
     return ""
 
 
-def the_table_follows_the_checks(step: Step) -> str:
-    """What the core believes the kernel's table to be is what the last checks ask for."""
+def the_table_is_what_was_asked_for(step: Step) -> str:
+    """What the core believes the kernel's table to be is what the last checks, operators and maintenance files ask for;
+    a fallback is in it only while no real server serves."""
     state = step.after
     view = state.ipvs
-    if not view.known or view.pending or view.retry_at or state.phase is Phase.GONE or not _serves(state):
+    if not step.history.complete or not view.known or view.pending or view.retry_at:
         return ""
-    if step.history.plan != state.checks_plan:
+    if state.phase is Phase.GONE or not _serves(state):
         return ""
-    return differs(plain_table(state.settings, step.history.health), view.seen)
+    return differs(step.history.plain.table(state.settings.services), view.seen)
+
+
+def the_last_word_wins(step: Step) -> str:
+    """What an operator said last of a real server is in force until somebody says another word: a newer one of his own,
+    or the other director's; or the file changes the weight."""
+    if step.before.overrides is step.after.overrides or isinstance(step.event, ev.DaemonStarted):
+        return ""
+    old, new = ({(o.service, o.real): o for o in state.overrides} for state in (step.before, step.after))
+    nodes = step.after.settings.nodes
+    for place in sorted(old.keys() | new.keys()):
+        was, now = old.get(place), new.get(place)
+        if was == now:
+            continue
+        if now is None:
+            if was is not None and was.verb is not RealVerb.ENABLE:
+                return f"real server {place[1]} of {place[0]} is {was} no more, and nobody said so"
+        elif was is not None and rank(now, nodes) < rank(was, nodes):
+            return f"real server {place[1]} of {place[0]} is {now}, an older word than {was}"
+        elif not _was_said(step, place, was, now):
+            return f"real server {place[1]} of {place[0]} is {now}, and nobody said so"
+    return ""
+
+
+def rank(word: Override, nodes: tuple[NodeName, ...]) -> tuple[int, int]:
+    """The larger of two words wins."""
+    return word.counter, -nodes.index(word.node)
+
+
+def _was_said(step: Step, place: Place, was: Override | None, now: Override) -> bool:
+    match step.event:
+        case ev.RealRequested() as event:
+            said = place in event.targets and (now.verb, now.by, now.reason) == (event.verb, event.by, event.reason)
+            return said and (now.verb is not RealVerb.WEIGHT or now.weight == event.weight)
+        case ev.MessageReceived() as event:
+            parts = event.info.split("|")
+            return event.kind == "hafsm_real" and parts[0] == str(now.counter) and parts[2] == now.verb.value
+        case ev.ServicesReloaded():
+            same = was is not None and (was.verb, was.counter, was.weight) == (now.verb, now.counter, now.weight)
+            return same or (now.verb is RealVerb.ENABLE and was is not None and was.verb is RealVerb.WEIGHT)
+        case _:
+            return False
+
+
+def a_fallback_command_is_needed(step: Step) -> str:
+    """A fallbackcommand is started only when no real server of a service that is held here serves, and is told nothing
+    twice in a row."""
+    for action in step.actions:
+        if not isinstance(action, act.RunFallbackCommand):
+            continue
+        key = (action.virtual, action.protocol)
+        told = step.history.commanded.get(key)
+        step.history.commanded[key] = action.verb
+        if told is action.verb:
+            return f"the fallbackcommand of {action.virtual} is told {action.verb.value} again"
+        if action.verb is FallbackVerb.STOP or not step.history.complete:
+            continue
+        for service in step.after.settings.services:
+            place = ":0" if service.protocol == "fwm" else service.place
+            if (place, service.protocol) == key and step.history.plain.serves(service):
+                return f"the fallbackcommand of {action.virtual} is started although a real server serves"
+    return ""
 
 
 ALWAYS: tuple[Callable[[Step], str], ...] = (
@@ -362,7 +385,9 @@ ON_CHANGE: tuple[Callable[[Step], str], ...] = (
     a_started_group_holds_its_addresses,
     one_who_is_gone_holds_nothing,
     results_belong_to_actions,
-    the_table_follows_the_checks,
+    the_table_is_what_was_asked_for,
+    the_last_word_wins,
+    a_fallback_command_is_needed,
 )
 """Judged after every event that did or changed anything that they ask about."""
 
@@ -394,6 +419,7 @@ def changed(before: State, after: State) -> bool:
         or before.ipvs is not after.ipvs
         or before.reals is not after.reals
         or before.renew_at != after.renew_at
+        or before.overrides is not after.overrides
         or (before.peer is not None and after.peer is not None and before.peer.state is not after.peer.state)
     )
 
@@ -433,7 +459,9 @@ def _awaited(state: State) -> list[tuple[str, int]]:
         ("RenewAddresses", state.renew_action),
         ("ObserveKernel", state.observe_action),
         ("FenceNode", state.fence_action),
+        ("RememberOverrides", state.remember_action),
     ]
+    named += [("RunFallbackCommand", command.action) for command in state.commands]
     return [(what, identity) for what, identity in named if identity]
 
 
@@ -443,6 +471,10 @@ def _limit(action: Action, settings: Settings) -> int:
             return action.timeout_ns + SCRIPT_GRACE_NS
         case act.FenceNode():
             return FENCE_LIMIT_NS + 5 * SECOND
+        case act.RunFallbackCommand():
+            return action.timeout_ns + COMMAND_GRACE_NS
+        case act.RememberOverrides():
+            return REMEMBER_LIMIT_NS
         case act.RenewAddresses():
             return max(settings.lease_ns // 3, KERNEL_LIMIT_NS)
         case _:

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from hafsm.core import events as ev
 from hafsm.core.ipvs import difference
-from hafsm.core.settings import MILLISECOND, SECOND, Address
+from hafsm.core.settings import MILLISECOND, SECOND, Address, RealVerb, VirtualService
 from hafsm.core.state import State
 from hafsm.core.step import step as core_step
 from hafsm.core.turn import Decision
@@ -210,6 +210,17 @@ class Simulation:
                 return self._kill_host(fault)
             case Kind.CHECKER_LOST:
                 machine.submit(lambda at: ev.CheckerLost(at=at, worker=0, detail="ended with signal 9"))
+            case Kind.DRAIN | Kind.QUIESCE | Kind.WEIGHT | Kind.ENABLE:
+                self._request(machine, fault)
+            case Kind.MAINTENANCE:
+                return self._maintain(machine, fault.value)
+            case Kind.MAINTENANCE_TROUBLE:
+                machine.maintenance_trouble += 1
+                machine.look_at_maintenance()
+                return machine.maintenance_readable
+            case Kind.MEMORY_LOST:
+                machine.memory = None
+                self.watch.memory_lost(machine)
             case Kind.RELOAD | Kind.RELOAD_BAD:
                 self._reload(machine, fault)
             case Kind.WALL_JUMPS:
@@ -296,6 +307,41 @@ class Simulation:
         self.reals_version += 1
         self.watch.truth_changed()
 
+    def _request(self, machine: Machine, fault: Fault) -> None:
+        """An operator says something of one real server, or of every one that a service has."""
+        places = [(s.key, real.key) for s in machine.settings.services for real in s.reals]
+        if not places:
+            return
+        one = places[fault.value % len(places)]
+        targets = tuple(place for place in places if place[0] == one[0]) if fault.value >= WHOLE_SERVICE else (one,)
+        machine.submit(
+            lambda at: ev.RealRequested(
+                at=at,
+                verb=_VERBS[fault.kind],
+                targets=targets,
+                by="operator",
+                wall_ns=at + machine.wall_offset,
+                weight=fault.value % 4 if fault.kind is Kind.WEIGHT else 0,
+                reason="kernel update",
+            )
+        )
+
+    def _maintain(self, machine: Machine, value: int) -> Callable[[], None]:
+        if not self.addresses:
+            return _nothing
+        address = self.addresses[value % len(self.addresses)]
+        entry = ev.MaintenanceEntry(name=f"{address}:80", addresses=(address,), port=80)
+        if value % 2:
+            entry = ev.MaintenanceEntry(name=address, addresses=(address,))
+        machine.maintenance.append(entry)
+        machine.look_at_maintenance()
+
+        def ends() -> None:
+            machine.maintenance.remove(entry)
+            machine.look_at_maintenance()
+
+        return ends
+
     def _reload(self, machine: Machine, fault: Fault) -> None:
         """Both directors get the same file, as an administrator would copy it."""
         services = self.site.settings[0].services
@@ -304,8 +350,7 @@ class Simulation:
         if fault.kind is Kind.RELOAD_BAD:
             machine.submit(lambda at: ev.ReloadRefused(at=at, detail="line 3: expected a port"))
             return
-        if fault.value % 2:
-            services = (replace(services[0], reals=services[0].reals[: 1 + fault.value % 3]), *services[1:])
+        services = (_edited(services[0], fault.value), *services[1:])
         for one in self.machines:
             one.settings = replace(one.settings, services=services)
             one.submit(lambda at: ev.ServicesReloaded(at=at, services=services), 10 * MILLISECOND)
@@ -313,6 +358,32 @@ class Simulation:
 
 
 _HOLDS = ("all", "local", "foreign")
+_VERBS = {
+    Kind.DRAIN: RealVerb.DRAIN,
+    Kind.QUIESCE: RealVerb.QUIESCE,
+    Kind.WEIGHT: RealVerb.WEIGHT,
+    Kind.ENABLE: RealVerb.ENABLE,
+}
+WHOLE_SERVICE = 9
+"""From this value on an operator means every real server of a service."""
+
+
+def _edited(service: VirtualService, value: int) -> VirtualService:
+    """What an administrator made of the file that the directors began with; of some values, that file itself."""
+    reals = service.reals
+    match value % 6:
+        case 0:
+            return service
+        case 1 | 3:
+            return replace(service, reals=reals[: 1 + value % 3])
+        case 2:
+            return replace(service, quiescent=not service.quiescent, fallback_command="")
+        case 4:
+            return replace(service, reals=tuple(replace(real, weight=real.weight + 1) for real in reals))
+        case _:
+            slower = [replace(r.check, interval_ns=r.check.interval_ns + SECOND) if r.check else None for r in reals]
+            changed = tuple(replace(real, check=check) for real, check in zip(reals, slower, strict=True))
+            return replace(service, reals=changed, failurecount=2)
 
 
 def _nothing() -> None:

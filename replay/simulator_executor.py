@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from replay.simulator_machine import Machine
 
 KERNEL_NS = 200_000
+MEMORY_NS = 5 * MILLISECOND
+EMPTY_SHARE = 0.2
+"""How often a look at a drained server finds no connection left."""
 
 
 class Executor:
@@ -27,6 +30,8 @@ class Executor:
         self._machine = machine
         self._kernel_free = 0
         self._stalled: list[tuple[act.Action, Callable[[], None] | None]] = []
+        self._unwritten: list[act.RememberOverrides] = []
+        """Waits for a disk that hangs."""
         self._plan = 0
         """Of the checks."""
 
@@ -96,6 +101,10 @@ class Executor:
                     self._fence(action)
                 case act.SendMail():
                     self._finish(action, 5 * MILLISECOND)
+                case act.RunFallbackCommand():
+                    self._run_command(action)
+                case act.RememberOverrides():
+                    self._machine.later(MEMORY_NS, self._remember, action)
                 case act.Exit():
                     self._in_thread(action, lambda a=action: self._exit(a))  # type: ignore[misc]
                 case _:
@@ -161,8 +170,13 @@ class Executor:
         table = tuple(entry for entry in self._machine.kernel.read_table() if entry.service.key in ours)
         matches = digest(table) == action.expected
         seen = () if matches else table
+        places = {(entry.service.key, d.key) for entry in table for d in entry.destinations}
+        rng = self._machine.rng
+        empty = tuple(place for place in action.draining if place in places and rng.random() < EMPTY_SHARE)
         self._machine.submit(
-            lambda at: ev.KernelObserved(at=at, action=action.id, addresses=addresses, matches=matches, table=seen),
+            lambda at: ev.KernelObserved(
+                at=at, action=action.id, addresses=addresses, matches=matches, table=seen, empty=empty
+            ),
             100_000,
         )
 
@@ -187,6 +201,33 @@ class Executor:
         else:
             self._machine.scripts.discard(action.script)
         self._finish(action, detail=detail)
+
+    def _run_command(self, action: act.RunFallbackCommand) -> None:
+        """A script of the administrator's, with the troubles of all scripts; nothing waits for what it does."""
+        kind = 1 if action.verb is act.FallbackVerb.START else 2
+        if any(value % 3 in (0, kind) for value in self._machine.script_hangs):
+            self._finish(action, action.timeout_ns, ev.Outcome.TIMED_OUT, detail="killed at its deadline")
+        elif any(value % 3 in (0, kind) for value in self._machine.script_fails):
+            self._finish(action, 50 * MILLISECOND, ev.Outcome.FAILED, detail="exit status 1")
+        else:
+            self._finish(action, self._machine.rng.randrange(2_000) * MILLISECOND)
+
+    def _remember(self, action: act.RememberOverrides) -> None:
+        """Replace the file as a whole: what dies before this has changed nothing."""
+        machine = self._machine
+        if machine.disk_hangs:
+            self._unwritten.append(action)
+        elif machine.disk_fails:
+            self._finish(action, outcome=ev.Outcome.FAILED, detail="operators.json: No space left on device")
+        else:
+            machine.memory = action
+            self._finish(action)
+
+    def disk_answers(self) -> None:
+        """What waited for it is done now, in order."""
+        unwritten, self._unwritten = self._unwritten, []
+        for action in unwritten:
+            self._remember(action)
 
     def _fence(self, action: act.FenceNode) -> None:
         if self._machine.fence_hangs:

@@ -56,6 +56,16 @@ class Kind(Enum):
     VIP_REMOVED = "ip address del"
     FENCE_FAILS = "fencing fails"
     FENCE_HANGS = "fencing hangs"
+    DRAIN = "operator: drain"
+    """Of the real server that `value` counts to; weights too."""
+    QUIESCE = "operator: quiesce"
+    WEIGHT = "operator: weight"
+    ENABLE = "operator: enable"
+    MAINTENANCE = "maintenance file"
+    """Of the real server that `value` counts to, on one director; an even one names its port too."""
+    MAINTENANCE_TROUBLE = "maintenance folder unreadable"
+    MEMORY_LOST = "operators' words lost"
+    """The file that keeps them is unreadable from now on; the next life says so and begins a new one."""
     RELOAD = "ldirectord.cf changed"
     RELOAD_BAD = "ldirectord.cf broken"
     SEND_FAILS = "sending fails"
@@ -68,6 +78,11 @@ SINGLE = frozenset(
         Kind.STANDBY,
         Kind.TAKEOVER,
         Kind.CHECKER_LOST,
+        Kind.DRAIN,
+        Kind.QUIESCE,
+        Kind.WEIGHT,
+        Kind.ENABLE,
+        Kind.MEMORY_LOST,
         Kind.TABLE_CLEARED,
         Kind.VIP_REMOVED,
         Kind.RELOAD,
@@ -121,6 +136,9 @@ _WEIGHTS = {
     Kind.PARTITION_ONE_WAY: 4,
     Kind.REAL_DOWN: 4,
     Kind.REAL_FLAPS: 3,
+    Kind.DRAIN: 3,
+    Kind.ENABLE: 4,
+    Kind.MAINTENANCE: 3,
 }
 _DURATIONS_S = (0.05, 0.5, 2, 5, 10, 20, 31, 45, 90)
 """Around the deadlines that matter: keepalive, deadtime, lease."""

@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from msgspec.structs import replace
+
 from hafsm.core import actions as act
 from hafsm.core import events as ev
 from hafsm.core.machines import Phase
@@ -78,6 +80,11 @@ class Machine:
         self._lease_watched = 0
         self._start_wanted = False
         self.scripts: set[str] = set()
+        self.memory: act.RememberOverrides | None = act.RememberOverrides(id=0, overrides=(), fallbacks=())
+        """The file that keeps operators' words across lives; None: unreadable."""
+        self.maintenance: list[ev.MaintenanceEntry] = []
+        """The files in its maintenance folder; one may be there twice, by two faults."""
+        self.maintenance_trouble = 0
         self.lives: list[Life] = []
         self._number, self._next_action = 0, 1
         """Where the journal ends, for the next life."""
@@ -180,6 +187,10 @@ class Machine:
         self.world.watch.life_begins(self)
         if self.disk_fails:
             self._trouble = True
+        remembered = self.memory
+        if remembered is None and not self.disk_fails and not self.disk_hangs:
+            self.memory = act.RememberOverrides(id=0, overrides=(), fallbacks=())
+        self._listed = ev.MaintenanceListed(at=0)
         self.fold(
             ev.DaemonStarted(
                 at=self.local_now(),
@@ -188,8 +199,28 @@ class Machine:
                 boot_id=boot_id,
                 same_boot=same_boot,
                 version="simulated",
+                overrides=remembered.overrides if remembered is not None else (),
+                fallbacks=remembered.fallbacks if remembered is not None else (),
+                memory_trouble="" if remembered is not None else "operators.json: unreadable",
             )
         )
+        self.look_at_maintenance()
+
+    def look_at_maintenance(self) -> None:
+        """The folder changed, or a life begins: within a second it is seen."""
+        self.later(SECOND, self._look_at_maintenance)
+
+    def _look_at_maintenance(self) -> None:
+        trouble = "Stale file handle" if self.maintenance_trouble else ""
+        entries = {entry.name: entry for entry in self.maintenance} if not trouble else {}
+        listed = ev.MaintenanceListed(at=0, entries=tuple(entries[name] for name in sorted(entries)), trouble=trouble)
+        if listed != self._listed:
+            self._listed = listed
+            self._submit(lambda at: replace(listed, at=at))
+
+    def maintenance_readable(self) -> None:
+        self.maintenance_trouble -= 1
+        self.look_at_maintenance()
 
     def die(self, *, journal_closed: bool = False) -> None:
         """The process is gone; what was not on the disk never happened for its journal."""
@@ -400,6 +431,8 @@ class Machine:
         if not self.disk_fails or self._trouble:
             while self._waiting and not self.disk_hangs:
                 self.later(0, self.executor.release, self._waiting.popleft()[2])
+        if not self.disk_hangs:
+            self.executor.disk_answers()
         if not self.disk_fails and not self.disk_hangs:
             when = self.world.now + FLUSH_NS
             self._points.append((when, len(self.lives[-1].events), self.state.next_action))

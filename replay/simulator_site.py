@@ -112,9 +112,12 @@ def _service(rng: random.Random, index: int) -> VirtualService:
         port=80 + index,
         scheduler="wrr",
         quiescent=rng.random() < 0.5,
+        readd_quiescent=rng.random() < 0.3,
+        clean_stop=rng.random() < 0.8,
         failurecount=rng.choice((1, 1, 3)),
         reals=tuple(reals),
         fallback=RealServer(address="127.0.0.1", port=80, forwarding=Forwarding.GATE) if rng.random() < 0.5 else None,
+        fallback_command="/usr/local/sbin/sorry" if rng.random() < 0.4 else "",
     )
 
 

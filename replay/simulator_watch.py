@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from hafsm import codec
 from hafsm.core.actions import Action
 from hafsm.core.events import DaemonStarted, Event
-from hafsm.core.machines import GroupState, Phase
-from hafsm.core.settings import SECOND, Address, ResourceKind
+from hafsm.core.machines import GroupState, Phase, RealState
+from hafsm.core.settings import SECOND, Address, Override, ResourceKind
 from hafsm.core.state import Holding, Lending, State, initial
 from hafsm.core.turn import Decision
-from replay.invariants import Broken, History, Step, Violation, judge
+from replay.invariants import Broken, History, Step, Violation, judge, rank
 from replay.invariants_cluster import CLUSTER, Owners, Scene
-from replay.invariants_table import differs, plain_table
+from replay.invariants_table import Place, differs
 from replay.simulator_faults import Fault, Kind
 
 if TYPE_CHECKING:
@@ -74,6 +74,9 @@ class Watch:
         self._sent_at = [0, 0]
         self._heard_sent = [0, 0]
         self._deaf_until = self._unreleased_until = self._resumed_at = self._lending_at = -(10**18)
+        self._agreed: dict[Place, Override] = {}
+        """What operators said last when the cluster had settled last."""
+        self._memory_lost = [False, False]
         self.tense = count > 0
 
     # ---- lives and steps
@@ -104,7 +107,7 @@ class Watch:
         after = decision.state
         if type(event) is DaemonStarted:
             history.complete = True
-        history.take(event, after, decision.actions)
+        history.take(event, before, after, decision.actions)
         violation = judge(Step(before, event, after, decision.actions, decision.reason, history))
         if violation is not None:
             raise Broken(violation)
@@ -294,6 +297,9 @@ class Watch:
         if sentence:
             calm = (self._world.now - self._calm_since) / SECOND
             raise Broken(Violation("it_settles", "", 0, f"{sentence}, {calm:.0f} s after the last fault"))
+        sentence = self._disagreed()
+        if sentence:
+            raise Broken(Violation("both_know_what_operators_said", "", 0, sentence))
         self._settled = True
         self.seen["settled"] += 1
 
@@ -328,14 +334,58 @@ class Watch:
                 serves = serves or any(r.kind is ResourceKind.IPVS for r in group.resources)
         if started != machine.scripts and not (self._gave_up[machine.index] and started <= machine.scripts):
             return f"runs {sorted(machine.scripts)} instead of {sorted(started)}"
-        history = self._histories[machine.index]
-        for (service, real, spec), health in history.health.items():
-            if bool(self._world.dead_reals[spec.address]) == (health.state.value == "up"):
+        return self._wrong_table(machine, serves) or self._wrong_fallbacks(machine, serves)
+
+    def _wrong_table(self, machine: Machine, serves: bool) -> str:
+        """What the kernel has is what the truth asks for: who lives, who is kept out, what stays in the kernel."""
+        state = machine.state
+        plain = self._histories[machine.index].plain
+        files = {entry.name for entry in machine.maintenance}
+        for (service, real), health in plain.health.items():
+            dead = bool(self._world.dead_reals[health.real.address])
+            if dead is health.healthy or (health.state is RealState.UP) is (dead or health.held):
                 return f"has real server {real} of {service} {health.state.value}"
+            if health.maintenance is files.isdisjoint({health.real.address, real}):
+                return f"has real server {real} of {service} {'' if health.maintenance else 'not '}in maintenance"
         table = machine.kernel.read_table()
+        wanted = plain.table(state.settings.services)
         if not serves:
-            return f"has {len(table)} virtual services that it does not serve" if table else ""
-        return differs(plain_table(state.settings, history.health), table)
+            present = {entry.service.key for entry in table}
+            stays = {service.key for service in state.settings.services if not service.clean_stop}
+            wanted = {key: routes for key, routes in wanted.items() if key in present & stays}
+        return differs(wanted, table)
+
+    def _wrong_fallbacks(self, machine: Machine, serves: bool) -> str:
+        state = machine.state
+        plain = self._histories[machine.index].plain
+        wanted = {s.key for s in state.settings.services if s.fallback_command and serves and not plain.serves(s)}
+        if wanted == set(state.fallbacks) or state.commands:
+            return ""
+        return f"has fallbackcommands in force for {sorted(state.fallbacks)} instead of {sorted(wanted)}"
+
+    def _disagreed(self) -> str:
+        """Both directors know what operators said last, and what both knew once is never forgotten unless the files of
+        both were lost."""
+        one, two = (_words(machine.state.overrides) for machine in self._world.machines)
+        nodes = self._world.site.settings[0].nodes
+        for place in sorted(one.keys() | two.keys()):
+            here, there = one.get(place), two.get(place)
+            if here is None or there is None or rank(here, nodes) != rank(there, nodes):
+                return f"real server {place[1]} of {place[0]} is {_said(here)} here, {_said(there)} there"
+        for place, word in self._agreed.items():
+            now = one.get(place)
+            if now is None or rank(now, nodes) < rank(word, nodes):
+                return f"real server {place[1]} of {place[0]} was {word} and is {_said(now)}"
+        self._agreed = one
+        self._memory_lost = [False, False]
+        self.seen["agreed on real servers"] += bool(one)
+        return ""
+
+    def memory_lost(self, machine: Machine) -> None:
+        """From now on the next life of this director knows nothing of operators unless the other one tells it."""
+        self._memory_lost[machine.index] = True
+        if all(self._memory_lost):
+            self._agreed = {}
 
     def end(self) -> None:
         """A last look: the end of both journals, folded again."""
@@ -345,3 +395,11 @@ class Watch:
                 state = initial(life.settings)
                 state.number, state.next_action = life.number, life.next_action
                 self._refold(machine, codec.encode_state(state), life.events, machine.state)
+
+
+def _words(overrides: tuple[Override, ...]) -> dict[Place, Override]:
+    return {(word.service, word.real): word for word in overrides}
+
+
+def _said(word: Override | None) -> str:
+    return str(word) if word is not None else "never spoken of"

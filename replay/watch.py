@@ -13,6 +13,7 @@ from hafsm.core.events import (
     ChecksReported,
     DaemonStarted,
     HeartbeatReceived,
+    JournalGapped,
     JournalLagged,
     JournalTroubled,
     LinkChanged,
@@ -97,6 +98,9 @@ class Watch:
                 self._notes.append((moment.seq, moment.at, text))
             case JournalTroubled():
                 text = f"journal: {event.detail}" if event.detail else "the journal is written again"
+                self._notes.append((moment.seq, moment.at, text))
+            case JournalGapped():
+                text = f"the journal lost events {event.first} to {event.last}: {event.detail}"
                 self._notes.append((moment.seq, moment.at, text))
             case LinkChanged():
                 name = before.settings.links[event.link]

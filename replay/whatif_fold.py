@@ -9,6 +9,7 @@ import heapq
 
 from msgspec.structs import replace
 
+from hafsm.core import operators
 from hafsm.core.actions import (
     Action,
     AddAddress,
@@ -16,8 +17,10 @@ from hafsm.core.actions import (
     FenceNode,
     ObserveKernel,
     ProgramIpvs,
+    RememberOverrides,
     RemoveAddress,
     RenewAddresses,
+    RunFallbackCommand,
     RunScript,
     ScriptVerb,
     SendMail,
@@ -52,8 +55,10 @@ _EFFECTS = (
     FenceNode,
     ObserveKernel,
     ProgramIpvs,
+    RememberOverrides,
     RemoveAddress,
     RenewAddresses,
+    RunFallbackCommand,
     RunScript,
     SendMail,
     SetSyncDaemon,
@@ -138,7 +143,7 @@ class Fold:
         if self._state is None:
             self._rest(moment)
             return
-        if isinstance(moment.event, MessageReceived) and self._apart and not moment.event.kind.startswith("NS_"):
+        if self._apart and isinstance(moment.event, MessageReceived) and _answers(moment.event):
             self.stop(Stop.MESSAGE)
             self._rest(moment)
             return
@@ -224,7 +229,7 @@ class Fold:
         before = moment.before
         if state.ipvs.seen == before.ipvs.seen and state.held == before.held:
             return replace(event, action=identity)
-        return KernelObserved(at=event.at, action=identity, addresses=state.held, matches=True)
+        return KernelObserved(at=event.at, action=identity, addresses=state.held, matches=True, empty=event.empty)
 
     def _step(self, event: Event, moment: Moment, recorded: tuple[Action, ...]) -> None:
         before = self._state
@@ -278,6 +283,11 @@ class _Untrusted(Exception):
     def __init__(self, why: Stop) -> None:
         super().__init__(why)
         self.why = why
+
+
+def _answers(message: MessageReceived) -> bool:
+    """The other director says this of what this one did; what its operators said of real servers it says anyway."""
+    return not message.kind.startswith("NS_") and message.kind != operators.KIND
 
 
 def _same(one: Action, other: Action) -> bool:

@@ -207,8 +207,12 @@ def _settle_conflict(turn: Turn) -> None:
     state = turn.state
     peer = turn.peer
     overlap = state.mine.both(peer.holds)
-    if overlap is Holding.NONE or state.phase is not Phase.STABLE or state.handover is not Handover.IDLE:
+    if overlap is Holding.NONE or state.phase is not Phase.STABLE:
         return
+    if state.handover not in (Handover.IDLE, Handover.ASKED):
+        return
+    if state.handover is Handover.ASKED:  # nothing is released yet, and nobody else will say again that both hold it
+        standby.cancel(turn)
     if state.settings.auto_failback is not AutoFailback.OFF:
         lost, rule = overlap.both(Holding.FOREIGN), "the preferred node keeps each set"
     else:

@@ -317,7 +317,7 @@ def checked(turn: Turn, event: ChecksReported) -> None:
         for index in watchers[result.check]:
             view = changed.get(index) or reals[index]
             if result.ok:
-                if view.healthy and not view.failures and (view.state is RealState.UP or view.held):
+                if view.healthy and not view.failures and view.known and (view.state is RealState.UP or view.held):
                     continue
             elif view.failures and view.known and view.state is not RealState.UP and view.detail == result.detail:
                 continue

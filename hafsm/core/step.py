@@ -96,6 +96,8 @@ def step(state: State, event: Event) -> Decision:
         ipfail.fetch_home(turn)
     if moves or turn.report_now:
         standby.report(turn)
+    if turn.state.phase is Phase.STABLE and state.phase is not Phase.STABLE:
+        operators.share(turn)  # the other director told its words when it heard of this life; it does not know these
     if turn.errands:
         operators.remember(turn)
         turn.state.errands_at = _errands_deadline(turn.state)

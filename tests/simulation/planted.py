@@ -10,12 +10,12 @@ import pytest
 from msgspec.structs import replace
 
 from hafsm.core import events as ev
-from hafsm.core import groups, handover, membership, reals
+from hafsm.core import fallbacks, groups, handover, membership, operators, reals
 from hafsm.core import step as step_module
 from hafsm.core.actions import AddAddress, SendMessage
 from hafsm.core.machines import GroupState, Phase
 from hafsm.core.settings import SECOND
-from hafsm.core.state import Holding, State
+from hafsm.core.state import Holding, RealView, State
 from hafsm.core.step import step
 from hafsm.core.turn import Decision, Turn
 from hafsm.kernel.memory import MemoryKernel
@@ -23,7 +23,7 @@ from replay.simulator import Simulation
 from replay.simulator_executor import Executor
 from replay.simulator_faults import Fault, Kind, Plan
 from replay.simulator_site import Site, bounds_of, site_of
-from tests.unit_core.pair import VIP, A, settings
+from tests.unit_core.pair import VIP, A, service, settings
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -190,6 +190,39 @@ def somebody_removes_a_vip(simulation: Simulation) -> None:
     simulation.at(95 * SECOND, lambda: simulation.machines[0].kernel.remove_address(VIP))
 
 
+def ignores_maintenance(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(reals._Maintained, "covers", lambda maintained, real: False)
+
+
+def checks_win_over_operators(patch: pytest.MonkeyPatch) -> None:
+    """As if the table of real servers did not ask whether somebody keeps one out."""
+    real = reals.facts_of
+    patch.setattr(reals, "facts_of", lambda service, view: real(service, view)._replace(held=False))
+    patch.setattr(RealView, "held", False)
+
+
+def older_words_win(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(operators, "_rank", lambda word, nodes: (-word.counter, 0))
+
+
+def keeps_words_to_itself(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(operators, "_tell", lambda turn, word: None)
+
+
+def remembers_nothing(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(operators, "begin", lambda turn, overrides, fallbacks, trouble: None)
+
+
+def falls_back_always(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(fallbacks, "_wanted", lambda state, index, held, firsts: held)
+
+
+def commanded_site() -> Site:
+    return small_site(services=(service(fallback_command="/usr/local/sbin/sorry"),))
+
+
+DRAIN = Fault(Kind.DRAIN, 100 * SECOND, 0, 0)
+MAINTENANCE = Fault(Kind.MAINTENANCE, 100 * SECOND, 50 * SECOND, 0, 1)
 FREEZE = Fault(Kind.FREEZE, 100 * SECOND, 5 * SECOND, 0)
 CUT_POWER = Fault(Kind.POWER_CUT, 100 * SECOND, 60 * SECOND, 0)
 
@@ -216,7 +249,19 @@ BUGS = (
         waits_for_ever,
         faults=(CUT_POWER, Fault(Kind.KERNEL_HANGS, 101 * SECOND, 50 * SECOND, 1)),
     ),
-    Bug("the_table_follows_the_checks", miscounts_weights),
+    Bug("the_table_is_what_was_asked_for", miscounts_weights),
+    Bug("the_table_is_what_was_asked_for", ignores_maintenance, faults=(MAINTENANCE,)),
+    Bug("the_table_is_what_was_asked_for", checks_win_over_operators, faults=(DRAIN,)),
+    Bug(
+        "the_last_word_wins", older_words_win, faults=(DRAIN, replace(DRAIN, kind=Kind.ENABLE, at=110 * SECOND, node=1))
+    ),
+    Bug("both_know_what_operators_said", keeps_words_to_itself, faults=(DRAIN,)),
+    Bug(
+        "both_know_what_operators_said",
+        remembers_nothing,
+        faults=(replace(DRAIN, at=60 * SECOND), CUT_POWER, replace(CUT_POWER, node=1)),
+    ),
+    Bug("a_fallback_command_is_needed", falls_back_always, site=lambda: commanded_site()),
     Bug("the_same_past_decides_the_same", step=never_the_same_twice()),
     Bug("one_director_answers", leases_without_end, faults=(Fault(Kind.KILL, 100 * SECOND, 60 * SECOND, 0),)),
     Bug("some_director_answers", takes_nothing_over, faults=(replace(CUT_POWER, lasts=1000 * SECOND),)),

@@ -9,7 +9,7 @@ from replay import invariants, invariants_cluster
 from replay.simulator_watch import Watch
 from tests.simulation.planted import BUGS, Bug, simulation
 
-WORLDS_OWN = {"the_same_past_decides_the_same", "it_settles", "calm_stays_calm"}
+WORLDS_OWN = {"the_same_past_decides_the_same", "it_settles", "calm_stays_calm", "both_know_what_operators_said"}
 """Judged by the watch itself."""
 
 

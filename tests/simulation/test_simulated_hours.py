@@ -20,6 +20,7 @@ REACHED = (
     *("peer dead", "peer init", "holds all", "holds none", "phase stable", "phase leaving", "phase gone"),
     *("hand-over asked", "hand-over releasing", "hand-over released", "hand-over taking", "hand-over idle"),
     *("AddAddress", "RemoveAddress", "ProgramIpvs", "RunScript"),
+    *("RunFallbackCommand", "RememberOverrides", "agreed on real servers"),
 )
 
 

@@ -1,8 +1,10 @@
 """What the simulator found in the core, as short scripts."""
 
+from msgspec.structs import replace
+
 from hafsm.core.machines import NodeState
-from hafsm.core.settings import MILLISECOND, SECOND
-from tests.unit_core.pair import VIP, A, B, Pair, act, ev
+from hafsm.core.settings import MILLISECOND, SECOND, AutoFailback
+from tests.unit_core.pair import VIP, A, B, Pair, act, ev, group
 
 
 def test_a_new_life_drops_the_vips_of_the_last_one_before_it_stops_scripts() -> None:
@@ -50,3 +52,19 @@ def test_two_directors_do_not_tell_each_other_their_ping_nodes_without_end() -> 
     pair.run(10 * SECOND)
     assert len(pair.a.log) - before < 30
     assert pair.a.vips() == [VIP.ip]
+
+
+def test_who_offers_what_the_other_holds_too_lets_go_of_it() -> None:
+    """A machine whose clock had stopped never missed the other director; its operator's offer must not hide that both
+    hold the VIP: no later message would say so again."""
+    pair = Pair(groups=(group(B),), auto_failback=AutoFailback.OFF)
+    pair.a.config = replace(pair.a.config, deadtime_ns=90 * SECOND)  # server19 does not miss it
+    pair.start()
+    assert pair.holders() == [B]
+    pair.partition()
+    pair.until(lambda: pair.holders() == [A, B])
+    pair.b.fold(ev.StandbyRequested(at=pair.now, hold="all", by="alice"))
+    pair.heal()
+    pair.until(pair.settled)
+    pair.run(30 * SECOND)
+    assert pair.holders() == [A]

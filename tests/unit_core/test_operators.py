@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from hafsm.core import operators
 from hafsm.core.describe import describe
-from hafsm.core.settings import SECOND, NodeName, Override, RealVerb
+from hafsm.core.settings import MILLISECOND, SECOND, NodeName, Override, RealVerb
 from tests.unit_core.pair import A, B, Machine, Pair, act, ev, service
 from tests.unit_core.test_restart_everywhere import PAUSE, End, tap, victim_of
 
@@ -227,6 +227,21 @@ def test_a_drain_is_not_lost_whichever_action_is_followed_by_a_restart(name: Nod
         holder = victim_of(pair, pair.holders()[0])
         assert holder.routes() == [f"{R41} 1"], number
         assert [m.state.overrides[0].verb for m in (pair.a, pair.b)] == [RealVerb.DRAIN] * 2, number
+
+
+def test_a_word_said_before_a_new_life_has_heard_the_other_director_reaches_it_all_the_same() -> None:
+    """The other one has asked for all words when it heard of this life, and will not ask again."""
+    pair = serving()
+    pair.b.power_cut()
+    pair.until(lambda: "server19 is dead" in pair.a.reasons[-1])
+    pair.b.start()
+    pair.run(200 * MILLISECOND)
+    assert pair.b.state.peer is not None and not pair.b.state.peer.behaviour, "no heartbeat has come yet"
+    say(pair.b, RealVerb.DRAIN)
+    pair.until(pair.settled)
+    pair.run(2 * SECOND)
+    assert [str(word) for word in pair.a.state.overrides] == ["drained by alice"]
+    assert pair.a.routes() == [f"{R31} 0", f"{R41} 1"]
 
 
 def test_words_said_on_both_sides_of_a_partition_meet_and_the_newer_wins() -> None:

@@ -63,6 +63,23 @@ def place(address: str, port: int = 0) -> MaintenanceEntry:
     return MaintenanceEntry(name=address, addresses=(address,), port=port)
 
 
+def test_a_server_whose_check_is_another_now_is_known_by_the_first_that_passes() -> None:
+    """Before that a single failure decides; after it failurecount does, as ever."""
+    pair = serving(failurecount=2)
+    (old,) = pair.a.state.settings.services
+    slower = [replace(real, check=replace(real.check, interval_ns=2 * SECOND)) for real in old.reals if real.check]
+    reload(pair, replace(old, reals=tuple(slower)))
+    assert not pair.a.state.reals[0].known
+    pair.a.report_checks(a31=True, a41=True)
+    assert pair.a.state.reals[0].known
+    pair.a.report_checks(a31=False, a41=True)
+    pair.run(SECOND)
+    assert pair.a.routes() == UP
+    pair.a.report_checks(a31=False, a41=True)
+    pair.run(SECOND)
+    assert pair.a.routes() == [f"{R41} 1"]
+
+
 # ---- not known yet
 
 

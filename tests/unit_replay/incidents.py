@@ -6,14 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from hafsm.core import actions as act
-from hafsm.core.settings import MILLISECOND, SECOND
+from hafsm.core.settings import MILLISECOND, SECOND, RealVerb
 from journal.export import export
 from tests.unit_core.pair import Machine, Pair, ev, service
 from tests.unit_replay.recording import record, true_clock
 
 AHEAD_NS = 3_500_000
 """server19's wall clock is this much ahead."""
+HALF_PAST_ELEVEN = 1_700_004_600 * SECOND
 VIP = "192.168.2.232"
 VIP_NAME = "192.168.2.232/24 (eth0:0)"
 
@@ -166,6 +169,101 @@ def with_late_checks() -> Pair:
     return pair
 
 
+def say(machine: Machine, verb: RealVerb, real: str = "192.168.2.31:80", *, weight: int = 0, reason: str = "") -> None:
+    """An operator's word on a real server, at half past eleven."""
+    machine.fold(
+        ev.RealRequested(
+            at=machine.pair.now,
+            verb=verb,
+            targets=((service().key, real),),
+            by="alice",
+            wall_ns=HALF_PAST_ELEVEN,
+            weight=weight,
+            reason=reason,
+        )
+    )
+
+
+def drained() -> Pair:
+    """On the director that serves; its last connection ends later."""
+    pair = quiet()
+    pair.a.busy = {(service().key, "192.168.2.31:80")}
+    say(pair.a, RealVerb.DRAIN, reason="new disk")
+    checks(pair, 15)
+    pair.a.busy = set()
+    checks(pair, 15)
+    return pair
+
+
+def drained_on_the_other() -> Pair:
+    pair = quiet()
+    say(pair.b, RealVerb.DRAIN, reason="new disk")
+    checks(pair, 5)
+    return pair
+
+
+def drained_before_a_restart() -> Pair:
+    pair = drained_on_the_other()
+    pair.a.power_cut()
+    checks(pair, 40)
+    pair.a.start()
+    pair.until(pair.settled)
+    checks(pair, 5)
+    return pair
+
+
+def every_word() -> Pair:
+    """quiesce, enable, weight, enable."""
+    pair = quiet()
+    for verb, weight in ((RealVerb.QUIESCE, 0), (RealVerb.ENABLE, 0), (RealVerb.WEIGHT, 5), (RealVerb.ENABLE, 0)):
+        say(pair.a, verb, weight=weight)
+        checks(pair, 5)
+    return pair
+
+
+def in_maintenance() -> Pair:
+    """A file for one real server, gone after 5 s."""
+    pair = quiet()
+    entry = ev.MaintenanceEntry(name="web1.example.com", addresses=("192.168.2.31",))
+    for entries in ((entry,), ()):
+        for machine in (pair.a, pair.b):
+            machine.fold(ev.MaintenanceListed(at=pair.now, entries=entries))
+        checks(pair, 5)
+    return pair
+
+
+def weight_set_by_hand() -> Pair:
+    """With ipvsadm, on the director that serves."""
+    pair = quiet()
+    (entry,) = pair.a.table
+    first, *others = entry.destinations
+    pair.a.table = (replace(entry, destinations=(replace(first, weight=9), *others)),)
+    checks(pair, 15)
+    return pair
+
+
+def lapsed() -> Pair:
+    """server40's kernel refuses every renewal until the lease has run out."""
+    pair = quiet(lease_ns=20 * SECOND)
+    pair.a.refuse = lambda action: isinstance(action, act.RenewAddresses)
+    pair.until(lambda: bool(pair.a.exits))
+    pair.a.refuse = lambda action: False
+    pair.until(lambda: pair.holders() == [pair.b.name])
+    return pair
+
+
+def reloaded() -> Pair:
+    """The file loses one real server and gives the other another weight; then the last one fails."""
+    pair = quiet(services=(service(fallback_command="/usr/local/sbin/sorry"),))
+    left = replace(service().reals[1], weight=3)
+    fewer = replace(service(fallback_command="/usr/local/sbin/sorry"), reals=(left,))
+    for machine in (pair.a, pair.b):
+        machine.fold(ev.ServicesReloaded(at=pair.now, services=(fewer,)))
+    checks(pair, 5, a41=True)
+    checks(pair, 5, a41=False)
+    return pair
+
+
 ALL: dict[str, Callable[[], Pair]] = {
     function.__name__: function
     for function in (
@@ -181,6 +279,14 @@ ALL: dict[str, Callable[[], Pair]] = {
         slow_disk,
         stopped,
         with_late_checks,
+        drained,
+        drained_on_the_other,
+        drained_before_a_restart,
+        every_word,
+        in_maintenance,
+        weight_set_by_hand,
+        lapsed,
+        reloaded,
     )
 }
 

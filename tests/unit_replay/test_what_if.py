@@ -10,13 +10,13 @@ import pytest
 from click.testing import CliRunner
 
 from hafsm.cli.main import main
-from hafsm.core.settings import SECOND, AutoFailback
+from hafsm.core.settings import SECOND, AutoFailback, RealVerb
 from replay.episodes import FAILOVERS, Trouble
-from replay.history import files_of, moments
+from replay.history import Moment, files_of, moments
 from replay.pairing import Pairing, Stop
 from replay.parameters import Unusable, parse
 from replay.whatif import WhatIf, compare
-from tests.unit_replay.incidents import ALL, Incident, failing_real, partition, power_cut, save
+from tests.unit_replay.incidents import ALL, Incident, checks, failing_real, partition, power_cut, quiet, save, say
 
 Recorded = Callable[[str], Incident]
 
@@ -69,6 +69,28 @@ def test_a_deadtime_longer_than_the_partition_avoids_the_failover(recorded: Reco
     (failover,) = of(result, *FAILOVERS)
     assert failover.recorded is not None and failover.computed is None and not failover.undecided
     assert run(recorded("partition").b, "--set", "deadtime=60").output.count("failovers: 0 in both, 1 avoided, 0 more")
+
+
+def test_what_the_other_directors_operator_says_does_not_end_the_counting(tmp_path: Path) -> None:
+    """He says it whatever this director does; the folds differ by a silent ping node when it comes."""
+    pair = quiet()
+    pair.a.sees_gateway = False
+    checks(pair, 11)
+    said = len(pair.a.log)
+    say(pair.b, RealVerb.DRAIN)
+    checks(pair, 2)
+    pair.a.sees_gateway = True
+    checks(pair, 2)
+    path = save(pair, tmp_path).a
+    (number,) = [
+        item.seq
+        for item in moments(files_of(path))
+        if isinstance(item, Moment) and getattr(item.event, "kind", "") == "hafsm_real"
+    ]
+    assert number > said
+    result = what_if(path, "deadping=10s")
+    assert of(result, Trouble.PING), "it counts as dead there, and not in the recording"
+    assert any(stretch.first <= number < stretch.last and stretch.stop is Stop.END for stretch in result.stretches)
 
 
 def test_where_the_other_side_would_have_answered_otherwise_counting_stops(recorded: Recorded) -> None:

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from hafsm.cli.main import main
-from hafsm.core.settings import SECOND
+from hafsm.core.settings import SECOND, RealVerb
 from journal.writer import Writer
 from replay import words
 from replay.causes import Graph, Kind
@@ -21,7 +21,7 @@ from replay.graph import build
 from replay.history import Lost, Moment, files_of, moments
 from replay.why import Answer, explain, search
 from tests.unit_core.pair import Pair, ev
-from tests.unit_replay.incidents import ALL, VIP, VIP_NAME, Incident, quiet, save
+from tests.unit_replay.incidents import ALL, VIP, VIP_NAME, Incident, checks, quiet, save, say
 from tests.unit_replay.recording import WALL, record, true_clock
 
 Recorded = Callable[[str], Incident]
@@ -215,6 +215,117 @@ def test_every_action_on_a_vip_is_in_the_graph(recorded: Recorded) -> None:
     assert len(told) == decided > 1
 
 
+# ---- operators, maintenance files, hands
+
+REAL = "real server 192.168.2.31:80 of tcp:192.168.2.232:80"
+R31 = "192.168.2.31:80 of tcp:192.168.2.232:80"
+
+
+def test_a_drain_is_explained_by_who_said_so_and_its_end_by_the_last_connection(recorded: Recorded) -> None:
+    told = texts(answer(recorded("drained").a, "192.168.2.31"))
+    assert told == [
+        f"{REAL} has no entry in server40's IPVS table, had weight 0",
+        f"{REAL} is removed: drained, its entry is deleted",
+        f"no connection is left on {R31}",
+        f"{REAL}: drained by alice (new disk): quiesced, weight 0, connections finish",
+        f"alice asked server40 to drain {R31} (new disk)",
+    ]
+
+
+def test_a_drain_said_on_the_other_director_names_that_director_and_when(recorded: Recorded) -> None:
+    told = texts(answer(recorded("drained_on_the_other").a, "192.168.2.31"))
+    assert told == [
+        f"{REAL} has weight 0 in server40's IPVS table, had weight 1",
+        f"{REAL}: drained by alice (new disk): quiesced, weight 0, connections finish",
+        f"server19 told: {R31} drained by alice (new disk) on server19 at 2023-11-14 23:30:00 UTC",
+    ]
+    incident = recorded("drained_on_the_other")
+    both = run("192.168.2.31", incident.a, incident.b).output
+    assert "alice asked server19 to drain" in both, "with both journals the operator's own command is found"
+
+
+def test_a_drain_of_an_earlier_life_is_remembered_and_holds_after_a_take_over(recorded: Recorded) -> None:
+    incident = recorded("drained_before_a_restart")
+    told = texts(answer(incident.a, "192.168.2.31"))
+    assert told[0] == f"{REAL}: drained by alice (new disk) on server19, remembered from an earlier life"
+    taken = next(
+        node
+        for node in graph_of(incident.b).nodes
+        if node.text == f"{REAL} has weight 0 in server19's IPVS table, had no entry"
+    )
+    behind = [node.text for node in graph_of(incident.b).closure(taken)]
+    assert f"alice asked server19 to drain {R31} (new disk)" in behind
+    assert "server40 counts as dead" in behind, "and why the table is there at all"
+
+
+def test_every_word_of_an_operator_is_a_change_of_its_own(recorded: Recorded) -> None:
+    graph = graph_of(recorded("every_word").a)
+    changes = [node.text for node in graph.nodes if node.text.startswith(REAL) and "alice" in node.text]
+    assert changes == [
+        f"{REAL}: quiesced by alice: quiesced, weight 0, connections finish",
+        f"{REAL}: enabled by alice: up, gets its weight",
+        f"{REAL}: weight 5 set by alice: weight 5 instead of 1",
+        f"{REAL}: enabled by alice: weight 1 again, as in the file",
+    ]
+    asked = [node.text for node in graph.nodes if node.text.startswith("alice asked")]
+    assert asked[2] == f"alice asked server40 to give weight 5 to {R31}" and len(asked) == 4
+    assert texts(explain(graph, "192.168.2.31"))[0] == f"{REAL} has weight 1 in server40's IPVS table, had weight 5"
+
+
+def test_maintenance_is_explained_by_its_file_and_the_return_by_file_and_check(recorded: Recorded) -> None:
+    told = texts(answer(recorded("in_maintenance").a, "192.168.2.31"))
+    assert told == [
+        f"{REAL} has weight 1 in server40's IPVS table, had no entry",
+        f"{REAL} is up: gets its weight",
+        "the check of 192.168.2.31:80 passed in 0.4 ms",
+        f"{REAL}: no longer in maintenance (file web1.example.com): stays removed",
+        "server40's maintenance folder: file web1.example.com is gone",
+        f"{REAL}: in maintenance (file web1.example.com): removed, its entry is deleted",
+        "server40's maintenance folder: file web1.example.com came",
+    ]
+
+
+def test_a_later_failure_is_not_blamed_on_an_operator_who_was_done(tmp_path: Path) -> None:
+    pair = quiet()
+    say(pair.a, RealVerb.DRAIN)
+    checks(pair, 2)
+    say(pair.a, RealVerb.ENABLE)
+    checks(pair, 2)
+    checks(pair, 2, a31=False, a41=True)
+    told = answer(save(pair, tmp_path).a, "192.168.2.31")
+    assert told.change.text == f"{REAL} has no entry in server40's IPVS table, had weight 1"
+    assert not any("alice" in node.text for node in told.everything)
+
+
+def test_a_weight_set_by_hand_is_told_with_what_it_was_put_back_to(recorded: Recorded) -> None:
+    told = texts(answer(recorded("weight_set_by_hand").a, "192.168.2.31"))
+    assert told == [
+        f"{REAL} has weight 1 in server40's IPVS table, had weight 9",
+        f"{REAL} has weight 9 in server40's IPVS table, had weight 1",
+        "server40's IPVS table was changed by somebody else, not through hafsm: "
+        f"{R31} had weight 9 instead of weight 1",
+    ]
+
+
+def test_a_lease_that_nobody_could_renew_is_the_cause_of_the_loss(recorded: Recorded) -> None:
+    told = answer(recorded("lapsed").a, VIP)
+    assert texts(told)[:3] == [
+        f"server40 gives up local resources ({VIP_NAME})",
+        f"server40 could not renew the lease of {VIP_NAME} for 20.0 s (lease 20.0 s): its kernel has dropped them",
+        f"renewing the lease of {VIP_NAME} failed on server40 (refused by the test)",
+    ]
+
+
+def test_a_reload_is_the_cause_of_what_it_changed_and_no_more(recorded: Recorded) -> None:
+    graph = graph_of(recorded("reloaded").a)
+    read = "ldirectord.cf was read again: 1 virtual services"
+    assert texts(explain(graph, "192.168.2.31"))[1:] == [f"{REAL} is no longer configured (it was up)", read]
+    weight = next(node for node in graph.nodes if "had weight 1" in node.text and "has weight 3" in node.text)
+    assert read in [node.text for node in graph.closure(weight)]
+    command = next(node for node in graph.nodes if node.text.startswith("fallbackcommand start of"))
+    assert any("the check failed for 192.168.2.41:80" in node.text for node in graph.closure(command))
+
+
 # ---- the command
 
 
@@ -365,4 +476,6 @@ def test_a_vip_and_a_table_that_somebody_else_changed_are_said_to_be(tmp_path: P
     told = explain(graph, VIP)
     assert "was added and announced on server40" in told.change.text and gone in texts(told)
     table = texts(explain(graph, "192.168.2.31:80"))
-    assert "has weight 1" in table[0] and "server40's IPVS table was changed by somebody else" in table
+    assert "has weight 1" in table[0]
+    changed = "server40's IPVS table was changed by somebody else, not through hafsm: 192.168.2.31:80 of"
+    assert any(text.startswith(changed) for text in table)
