@@ -13,6 +13,8 @@ from journal.packed import PACKED_SUFFIX
 from journal.records import Decision, Position
 from journal.walk import read_head, walk_decisions
 
+LISTINGS_MAX = 20
+"""Until two in a row are the same."""
 _SEGMENT_NAME = re.compile(r"journal-(\d{12,})\.db(\.gz)?")
 
 
@@ -35,13 +37,23 @@ def segments(folder: Path) -> list[Path]:
     Raises:
         JournalError: the folder cannot be read.
     """
-    try:
-        found = [path for path in folder.iterdir() if _SEGMENT_NAME.fullmatch(path.name)]
-    except OSError as error:
-        raise JournalError(f"journal folder {folder}: {error.strerror}") from None
+    found = _listed(folder)
+    for _ in range(LISTINGS_MAX):
+        again = _listed(folder)
+        if again == found:
+            break
+        found = again
     # Of one that is there in both forms (its packing was cut off) the plain one counts.
     both = {first_seq_of(path): path for path in sorted(found, key=lambda path: path.suffix == PACKED_SUFFIX)[::-1]}
     return [both[seq] for seq in sorted(both)]
+
+
+def _listed(folder: Path) -> set[Path]:
+    """A folder is not read at one instant: a segment that changes its form meanwhile may be missed in both."""
+    try:
+        return {path for path in folder.iterdir() if _SEGMENT_NAME.fullmatch(path.name)}
+    except OSError as error:
+        raise JournalError(f"journal folder {folder}: {error.strerror}") from None
 
 
 def size_of(path: Path) -> int:

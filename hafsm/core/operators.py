@@ -38,7 +38,11 @@ def begin(turn: Turn, overrides: tuple[Override, ...], fallbacks: tuple[str, ...
     state = turn.state
     state.overrides = overrides
     state.counter = max((override.counter for override in overrides), default=0)
-    state.fallbacks = fallbacks
+    commanded = {service.key for service in state.settings.services if service.fallback_command}
+    state.fallbacks = tuple(key for key in fallbacks if key in commanded)
+    for key in fallbacks:
+        if key not in commanded:
+            turn.say(f"fallbackcommand start of {key} was the last word, and the file has no command to stop it with")
     state.memory_trouble = trouble
     if trouble:
         turn.say(f"what operators decided before is not known: {trouble}")

@@ -68,3 +68,23 @@ def test_who_offers_what_the_other_holds_too_lets_go_of_it() -> None:
     pair.until(pair.settled)
     pair.run(30 * SECOND)
     assert pair.holders() == [A]
+
+
+def test_a_fallback_command_that_the_file_has_lost_is_not_in_force_for_ever() -> None:
+    """The file was edited, then the power went: the next life knows the last word and no command to take it back."""
+    pair = Pair()
+    pair.a.generation += 1
+    pair.a.running = True
+    event = ev.DaemonStarted(
+        at=pair.now,
+        generation=1,
+        wall_ns=0,
+        boot_id="b",
+        same_boot=False,
+        version="0",
+        fallbacks=("tcp:192.168.2.232:80",),
+    )
+    pair.a.fold(event)
+    assert pair.a.state.fallbacks == ()
+    sentence = "fallbackcommand start of tcp:192.168.2.232:80 was the last word, and the file has no command to stop it"
+    assert any(sentence in reason for reason in pair.a.reasons)

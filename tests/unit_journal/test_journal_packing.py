@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from journal import pack
 from journal.errors import Unreadable
 from journal.export import export
-from journal.folder import latest, read_after, segments
+from journal.folder import first_seq_of, latest, read_after, segments
 from journal.packed import UNPACKED_MAX_BYTES
 from journal.reader import Journal
 from journal.survey import surveys
@@ -172,3 +173,20 @@ def test_hostile_packed_files(tmp_path: Path) -> None:
         file.write_bytes(data)
         with pytest.raises(Unreadable, match=complaint):
             Journal(file)
+
+
+def test_a_segment_that_changes_its_form_during_a_listing_is_not_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder is read piece by piece: the plain file was gone already, the packed one was not there yet."""
+    for name in ("journal-000000000001.db.gz", "journal-000000000050.db"):
+        (tmp_path / name).touch()
+    whole = Path.iterdir
+    listings: list[int] = []
+
+    def torn(folder: Path) -> Iterator[Path]:
+        listings.append(1)
+        return (path for path in whole(folder) if len(listings) > 1 or not path.name.endswith(".gz"))
+
+    monkeypatch.setattr(Path, "iterdir", torn)
+    assert [first_seq_of(path) for path in segments(tmp_path)] == [1, 50]

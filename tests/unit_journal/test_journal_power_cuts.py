@@ -11,6 +11,7 @@ import os
 import random
 import signal
 import time
+import traceback
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,8 @@ def cut_after(folder: Path, events: list[ev.Event], reports: int) -> int:
         os.close(read)
         try:
             live(folder, events, write)
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(1)
     os.close(write)
