@@ -62,6 +62,7 @@ def asked(turn: Turn, event: MessageReceived) -> None:
             what = peers_terms(event)
             if state.stop_reason and state.handover is Handover.ASKED:
                 state.stop_deadline = state.now  # both end, and neither will take anything
+                turn.moved = True
             if state.handover is Handover.OFFERED and state.handover_set is what:
                 if not state.answer_at:
                     answer(turn, "other")
