@@ -11,11 +11,11 @@ from collections import Counter, OrderedDict
 from typing import TYPE_CHECKING, NamedTuple
 
 from hafsm.core.actions import ResendMessages, SendMessage
-from hafsm.core.events import DatagramsRefused, Event, HeartbeatReceived, MessageReceived
+from hafsm.core.events import DatagramsRefused, Event, HeartbeatReceived
 from hafsm.core.settings import MILLISECOND, SECOND
 from hafsm.errors import PeerError
 from hafsm.wire.auth import Key, KeyRing
-from hafsm.wire.message import Envelope, build, decode, encode, read_envelope
+from hafsm.wire.message import Envelope, build, decode, encode, event_of, read_envelope
 from hafsm.wire.window import ReplayWindow
 
 if TYPE_CHECKING:
@@ -203,32 +203,5 @@ def _status(packet: Packet, at: int, link: int, machine: Machine) -> Event:
 
 
 def _event(envelope: Envelope, at: int, link: int, machine: Machine) -> Event:
-    if envelope.kind == "status":
-        return HeartbeatReceived(
-            at=at,
-            link=link,
-            node=machine.peer.name,
-            generation=envelope.generation,
-            sequence=envelope.sequence,
-            status=envelope.status,
-            deadtime_ns=envelope.deadtime_ms * MILLISECOND,
-            journal=envelope.journal,
-            behaviour=envelope.behaviour,
-        )
     for_me = not envelope.dest or envelope.dest == machine.name
-    return MessageReceived(
-        at=at,
-        link=link,
-        node=machine.peer.name,
-        kind=envelope.kind if for_me else "for_another",
-        generation=envelope.generation,
-        sequence=envelope.sequence,
-        hold=envelope.hold,
-        stable=envelope.stable,
-        full=envelope.full,
-        info=envelope.info,
-        lend=envelope.lend,
-        first=envelope.first,
-        last=envelope.last,
-        count=envelope.count,
-    )
+    return event_of(envelope, at=at, link=link, node=machine.peer.name, for_me=for_me)

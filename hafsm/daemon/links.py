@@ -21,12 +21,12 @@ from pathlib import Path
 
 from hafsm.config.model import Bcast, Mcast, Mcast6, Medium, Serial, Ucast, Ucast6
 from hafsm.core.actions import ResendMessages, SendMessage
-from hafsm.core.events import DatagramsRefused, Event, HeartbeatReceived, LinkChanged, MessageReceived
+from hafsm.core.events import DatagramsRefused, Event, LinkChanged
 from hafsm.core.settings import MILLISECOND, NodeName
 from hafsm.daemon.clock import wall_ns
 from hafsm.errors import PeerError
 from hafsm.wire.auth import KeyRing
-from hafsm.wire.message import Envelope, Message, build, decode, encode, encode_classic, read_envelope
+from hafsm.wire.message import Envelope, Message, build, decode, encode, encode_classic, event_of, read_envelope
 from hafsm.wire.stream import ClassicStream
 from hafsm.wire.window import ReplayWindow
 
@@ -382,35 +382,7 @@ class Links:
         self._submit(self._event(envelope, node, link))
 
     def _event(self, envelope: Envelope, node: NodeName, link: int) -> Event:
-        now = self._clock()
-        if envelope.kind == "status":
-            return HeartbeatReceived(
-                at=now,
-                link=link,
-                node=node,
-                generation=envelope.generation,
-                sequence=envelope.sequence,
-                status=envelope.status,
-                deadtime_ns=envelope.deadtime_ms * MILLISECOND,
-                journal=envelope.journal,
-                behaviour=envelope.behaviour,
-            )
-        return MessageReceived(
-            at=now,
-            link=link,
-            node=node,
-            kind=envelope.kind if self._for_me(envelope) else "for_another",
-            generation=envelope.generation,
-            sequence=envelope.sequence,
-            hold=envelope.hold,
-            stable=envelope.stable,
-            full=envelope.full,
-            info=envelope.info,
-            lend=envelope.lend,
-            first=envelope.first,
-            last=envelope.last,
-            count=envelope.count,
-        )
+        return event_of(envelope, at=self._clock(), link=link, node=node, for_me=self._for_me(envelope))
 
     def _for_me(self, envelope: Envelope) -> bool:
         """heartbeat's rule: a uuid that is not all zero decides, else the name, else it is for everybody."""

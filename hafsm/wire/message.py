@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
+from hafsm.core.events import Event, HeartbeatReceived, MessageReceived
+from hafsm.core.settings import MILLISECOND, NodeName
 from hafsm.errors import InvariantError
 from hafsm.wire.auth import KeyRing
 from hafsm.wire.framing import (
@@ -243,6 +245,38 @@ def read_envelope(message: Message) -> Envelope:
         last=last,
         count=reader.decimal("num_ping") if kind == "num_ping_nodes" else 0,
         acked=acked,
+    )
+
+
+def event_of(envelope: Envelope, *, at: int, link: int, node: NodeName, for_me: bool) -> Event:
+    """What the core is told of an authentic message. `at`: nanoseconds, CLOCK_BOOTTIME; `for_me`: this node or all."""
+    if envelope.kind == "status":
+        return HeartbeatReceived(
+            at=at,
+            link=link,
+            node=node,
+            generation=envelope.generation,
+            sequence=envelope.sequence,
+            status=envelope.status,
+            deadtime_ns=envelope.deadtime_ms * MILLISECOND,
+            journal=envelope.journal,
+            behaviour=envelope.behaviour,
+        )
+    return MessageReceived(
+        at=at,
+        link=link,
+        node=node,
+        kind=envelope.kind if for_me else "for_another",
+        generation=envelope.generation,
+        sequence=envelope.sequence,
+        hold=envelope.hold,
+        stable=envelope.stable,
+        full=envelope.full,
+        info=envelope.info,
+        lend=envelope.lend,
+        first=envelope.first,
+        last=envelope.last,
+        count=envelope.count,
     )
 
 
