@@ -74,6 +74,8 @@ class Watch:
         self._sent_at = [0, 0]
         self._heard_sent = [0, 0]
         self._deaf_until = self._unreleased_until = self._resumed_at = self._lending_at = -(10**18)
+        self._lent = False
+        """A director lent its VIPs when they were looked at last."""
         self._agreed: dict[Place, Override] = {}
         """What operators said last when the cluster had settled last."""
         self._memory_lost = [False, False]
@@ -233,6 +235,7 @@ class Watch:
                 self.seen["no owner"] += 1
             tense = tense or owners != 1
         self.tense = tense
+        self._lent = self._lent and tense
         if self._settled:
             raise Broken(Violation("calm_stays_calm", "", 0, f"{self._owners()} without a fault or a command"))
 
@@ -260,8 +263,11 @@ class Watch:
         for kind in _UNRELEASED:
             if self.active[kind, 0] or self.active[kind, 1]:
                 self._unreleased_until = max(self._unreleased_until, world.now)
-        if any(machine.running and machine.state.lending is not Lending.NO for machine in world.machines):
+        # What was lent at the last look was lent until the step that brought this one.
+        lending = any(machine.running and machine.state.lending is not Lending.NO for machine in world.machines)
+        if lending or self._lent:
             self._lending_at = world.now
+        self._lent = lending
         return Scene(
             now=world.now,
             bounds=world.bounds,

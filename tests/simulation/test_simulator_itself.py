@@ -15,7 +15,7 @@ from replay.simulator import Simulation
 from replay.simulator_failure import Failure, Runner, shrink
 from replay.simulator_faults import Fault, Kind, Plan, plan
 from replay.simulator_site import bounds_of, random_site
-from tests.simulation.planted import BUGS, CUT_POWER, Bug, leases_without_end, renews_never, simulation
+from tests.simulation.planted import BUGS, CUT_POWER, Bug, leases_without_end, renews_never, simulation, small_site
 
 SEED = 14
 KILL = Fault(Kind.KILL, 100 * SECOND, 60 * SECOND, 0)
@@ -120,6 +120,15 @@ def test_power_cuts_lose_the_tail_that_was_not_on_disk() -> None:
     run.at(100 * SECOND, look)
     run.run()
     assert 0 <= lost[0] < 30
+
+
+@pytest.mark.parametrize("seed", [3, 6, 22])
+def test_a_lent_vip_may_have_two_owners_until_the_news_comes_over_a_slow_network(seed: int) -> None:
+    site = small_site()
+    slow = [Fault(Kind.SLOW, 199 * SECOND, 60 * SECOND, node, 800) for node in (0, 1)]
+    run = Simulation(site, Plan((*slow, Fault(Kind.STANDBY, 200 * SECOND)), (), 260 * SECOND), seed)
+    assert run.run() is None
+    assert run.watch.seen["two owners"] == 1
 
 
 def test_the_command(tmp_path: Path) -> None:
