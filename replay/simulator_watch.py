@@ -95,12 +95,13 @@ class Watch:
 
     def disturbed(self, machine: Machine) -> None:
         """A daemon ended, began or was frozen. One that ends before it could settle what a partition or a pause has
-        left cannot let go: its lease has to end."""
+        left, or while it lends, cannot let go: its lease has to end."""
         now = self._world.now
         self._healthy_since[machine.index] = now
         if self._deaf(0) or self._deaf(1):
             self._deaf_until = now
-        if now - max(self._deaf_until, self._resumed_at) <= self._world.bounds.heal_ns:
+        unsettled = now - max(self._deaf_until, self._resumed_at) <= self._world.bounds.heal_ns
+        if unsettled or machine.state.lending is not Lending.NO:
             lease = self._world.site.settings[0].lease_ns
             self._unreleased_until = max(self._unreleased_until, now + lease)
 

@@ -8,7 +8,8 @@ from click.testing import CliRunner
 from hafsm import codec
 from hafsm.cli.journal_check import check as check_command
 from hafsm.cli.simulate import simulate, write_incidents
-from hafsm.core.settings import SECOND
+from hafsm.core.settings import MILLISECOND, SECOND
+from hafsm.core.state import Lending
 from replay.check import check
 from replay.engine import replay
 from replay.simulator import Simulation
@@ -127,6 +128,23 @@ def test_a_lent_vip_may_have_two_owners_until_the_news_comes_over_a_slow_network
     site = small_site()
     slow = [Fault(Kind.SLOW, 199 * SECOND, 60 * SECOND, node, 800) for node in (0, 1)]
     run = Simulation(site, Plan((*slow, Fault(Kind.STANDBY, 200 * SECOND)), (), 260 * SECOND), seed)
+    assert run.run() is None
+    assert run.watch.seen["two owners"] == 1
+
+
+def test_a_director_killed_while_it_lends_holds_on_until_its_lease_ends() -> None:
+    """Supervisor and daemon at once, in the milliseconds between the two owners: nothing is left that could let go."""
+    run = simulation(Bug("", faults=(Fault(Kind.STANDBY, 200 * SECOND),)))
+    giver = run.machines[0]
+
+    def look() -> None:
+        if giver.state.lending is Lending.AGREED and run.watch.seen["two owners"]:
+            giver.die()
+            run.after(20 * SECOND, giver.start)
+        elif run.now < 201 * SECOND:
+            run.after(MILLISECOND, look)
+
+    run.at(200 * SECOND, look)
     assert run.run() is None
     assert run.watch.seen["two owners"] == 1
 
