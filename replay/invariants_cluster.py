@@ -18,7 +18,7 @@ class Scene(NamedTuple):
     now: int
     bounds: Bounds
     deaf_until: int
-    """Until when the network kept one director's heartbeats from the other for deadtime."""
+    """Until when the network kept one director's heartbeats from the other for deadtime, or next to everything."""
     resumed_at: int
     """When a machine whose clock stood still went on."""
     unreleased_until: int

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, OrderedDict
+from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
 from hafsm.core.actions import ResendMessages, SendMessage
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 LATENCY_NS = 200_000
 HISTORY = 500
+FLICKERS = 15
+"""Per cent of the datagrams that pass in a network that counts as partitioned. A join that asks for 10 s, four times a
+second, in a network that passes one in ten, is answered in one of three cases."""
 RESEND_PAUSE_NS = 240 * MILLISECOND
 """As the daemon's links have it (heartbeat's numbers)."""
 
@@ -61,6 +65,12 @@ class Network:
     @property
     def troubled(self) -> bool:
         return bool(self.loss or self.slow_ms or self.doubled or self.corrupt)
+
+    @property
+    def flickers(self) -> bool:
+        """Next to nothing passes: heartbeats now and then, but hardly a question and its answer."""
+        passing = prod((1 - per_cent / 100 for per_cent in self.loss), start=1.0)
+        return passing * 100 <= FLICKERS
 
     def carry(self, sender: Machine, receiver: Machine, packet: Packet) -> None:
         """Put a packet on every link."""

@@ -188,7 +188,7 @@ class Watch:
         self._sent_at[sender] = self._world.now
 
     def heard(self, receiver: int, sent_at: int) -> None:
-        if self._deaf(receiver):
+        if self._world.network.flickers or self._deaf(receiver):
             self._deaf_until = self._world.now
         if sent_at > self._heard_sent[receiver]:
             self._heard_sent[receiver] = sent_at
@@ -259,7 +259,7 @@ class Watch:
         settling = world.now - self._deaf_until <= world.bounds.heal_ns
         for index in (0, 1):
             # Both must hear each other before they can settle who keeps what.
-            if self._deaf(index) or (settling and self._missed(index)):
+            if world.network.flickers or self._deaf(index) or (settling and self._missed(index)):
                 self._deaf_until = world.now
         for kind in _UNRELEASED:
             if self.active[kind, 0] or self.active[kind, 1]:
