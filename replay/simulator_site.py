@@ -145,7 +145,7 @@ def bounds_of(settings: Settings) -> Bounds:
     fence = FENCE_LIMIT_NS + FENCE_AGAIN_NS if settings.fencing else 0
     beats = 2 * settings.keepalive_ns
     heal = beats + 3 * SECOND + scripts * 3 * SECOND
-    join = settings.initdead_ns + ANSWER_LIMIT_NS
+    join = settings.initdead_ns + max(ANSWER_LIMIT_NS, settings.deadtime_ns)
     vacant = settings.deadtime_ns + beats + join + fence + scripts * 6 * SECOND + 5 * SECOND
     stop = scripts * STOP_ATTEMPTS * (script + STOP_PAUSE_NS)
     settle = vacant + REMIND_NS + RETRY_FAILED_NS + max(FAILED_HOLD_NS, 2 * PARTNER_LIMIT_NS) + stop + 60 * SECOND

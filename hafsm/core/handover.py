@@ -1,8 +1,8 @@
 """Who holds which set of groups: joining, take-over, hand-over, failback, a healed partition, leaving.
 
 Sources: heartbeat 3 resource hand-over in haresources mode. What is done better here: two directors that start together
-do not wait 10 s; a joining node never waits for ever; a healed partition is settled at once in favour of the configured
-owner, so the VIP is never without one.
+do not wait 10 s; a joining node never waits for ever, and asks a hafsm again and again before it takes what that may
+hold; a healed partition is settled at once in favour of the configured owner, so the VIP is never without one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from hafsm.core.turn import Turn, seconds
 NODES_AGAIN_NS = SECOND
 """heartbeat repeats `reqnodes` every second."""
 ANSWER_LIMIT_NS = 10 * SECOND
-"""heartbeat's timer for a stable answer when joining."""
+"""heartbeat's timer for a stable answer when joining. Beside a hafsm that lives it is deadtime if that is longer: that
+one answers each question, and a network that loses many answers is no reason to hold a VIP twice."""
 FAILBACK_AGAIN_NS = SECOND
 FAILED_HOLD_NS = 300 * SECOND
 """A group that would not start is offered to the peer at most this often, so that it does not bounce."""
@@ -98,6 +99,7 @@ def _become_stable(turn: Turn, trigger: str, why: str) -> None:
     state.phase = PHASE.fire(before, trigger)
     if state.phase is before:
         return
+    state.remind_at = 0
     theirs = state.peer.holds if state.peer is not None else Holding.NONE
     taken = (Holding.ALL if trigger == "peer_stable" else Holding.LOCAL).minus(theirs)
     state.mine = state.mine.plus(taken)
@@ -111,17 +113,18 @@ def _become_stable(turn: Turn, trigger: str, why: str) -> None:
 
 
 def answer_overdue(turn: Turn) -> None:
-    """A join without a stable answer ends after 10 s."""
+    """A join without a stable answer ends all the same."""
     due = join_deadline(turn.state)
     if due and turn.state.now >= due:
-        _become_stable(turn, "answer_overdue", f"no stable answer for {seconds(ANSWER_LIMIT_NS)}")
+        _become_stable(turn, "answer_overdue", f"no stable answer for {seconds(due - turn.state.joined_at)}")
 
 
 def join_deadline(state: State) -> int:
     """When a join ends without an answer; 0: not joining, or waiting for the peer to be fenced."""
     if state.phase not in (Phase.STARTING, Phase.RECEIVED) or state.fence_action or state.fence_deadline:
         return 0
-    return state.joined_at + ANSWER_LIMIT_NS
+    asks_again = state.peer is not None and state.peer.behaviour > 0
+    return state.joined_at + (max(ANSWER_LIMIT_NS, state.settings.deadtime_ns) if asks_again else ANSWER_LIMIT_NS)
 
 
 # ---- messages
@@ -135,8 +138,10 @@ def message(turn: Turn, event: MessageReceived) -> None:
         case "repnodes":
             turn.change_peer(nodes_answered=True)
             turn.moved = True
-        case "starting":
+        case "starting" if event.sequence > turn.peer.report_sequence:
             _peer_starting(turn)
+        case "starting":  # late: it has said what it holds since, and asks all the same
+            turn.report_now = turn.state.phase is not Phase.WAITING
         case "resource":
             _reported(turn, event)
         case "ask_resources":

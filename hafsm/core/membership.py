@@ -27,6 +27,8 @@ FORGET_GAP = 250
 ACKNOWLEDGE_EVERY = 10
 REMIND_NS = 30 * SECOND
 """Longer than any report takes, shorter than an operator's patience with two directors that hold the same VIP."""
+REMIND_JOINING_NS = SECOND
+"""Of a join, which the VIP may wait for."""
 FENCE_LIMIT_NS = 60 * SECOND
 FENCE_AGAIN_NS = 5 * SECOND
 """heartbeat tries fencing again after 5 s."""
@@ -148,32 +150,33 @@ def _healed(turn: Turn) -> None:
     turn.moved = True
 
 
-def ask_what_it_holds(turn: Turn) -> None:
-    """`starting` from a stable node: the peer answers with its report, and takes this node's as news."""
+def ask_what_it_holds(turn: Turn, again_ns: int = REMIND_NS) -> None:
+    """`starting`: the peer answers with its report, and takes this node's as news."""
     turn.send("starting")
     turn.report_now = True
-    turn.state.remind_at = turn.state.now + REMIND_NS
+    turn.state.remind_at = turn.state.now + again_ns
 
 
 def remind(turn: Turn) -> None:
-    """A living peer that has not called itself stable for long is asked again: a report must not be lost for ever."""
+    """A living peer that has not called itself stable for long is asked again: a report must not be lost for ever.
+
+    A join asks a hafsm peer every second. A heartbeat 3 takes a second `starting` for another start.
+    """
     state = turn.state
     peer = state.peer
-    waiting = (
-        peer is not None
-        and peer.state is not NodeState.DEAD
-        and not peer.stable
-        and not peer.farewell
-        and state.phase is Phase.STABLE
-        and state.handover is Handover.IDLE
-    )
-    if not waiting:
+    pause = 0
+    if peer is not None and peer.state is not NodeState.DEAD and not peer.stable and not peer.farewell:
+        if state.phase is Phase.STABLE and state.handover is Handover.IDLE:
+            pause = REMIND_NS
+        elif state.phase in (Phase.STARTING, Phase.RECEIVED) and peer.behaviour:
+            pause = REMIND_JOINING_NS
+    if not pause:
         state.remind_at = 0
     elif not state.remind_at:
-        state.remind_at = state.now + REMIND_NS
+        state.remind_at = state.now + pause
     elif state.now >= state.remind_at:
-        turn.say(f"{turn.peer.name} has not said what it holds for {seconds(REMIND_NS)}: asking again")
-        ask_what_it_holds(turn)
+        turn.say(f"{turn.peer.name} has not said what it holds for {seconds(pause)}: asking again")
+        ask_what_it_holds(turn, pause)
 
 
 def _link_heard(turn: Turn, link: int) -> None:
