@@ -110,70 +110,88 @@ class _Replay:
         self._journal = journal
         self._path = path
         self._run = 0
-        self._runs = self._lost = self._skipped = 0
-        self._state: State | None = None
-        """None: not known before the next snapshot."""
-        self._last_state: State | None = None
-        self._first = self._events = self._actions = self._compared = 0
-        self._last_event: EventRecord | None = None
+        self._runs = self._compared = 0
         self._reasons: deque[tuple[int, int, str]] = deque(maxlen=REASONS_KEPT)
 
     def run(self, until: Callable[[EventRecord], bool] | None, progress: Callable[[int], None] | None) -> Result:
-        difference = None
+        # Local names and few calls: this loop runs for every event of a journal.
+        first = events = decided = skipped = lost = 0
+        event: EventRecord | None = None
+        state: State | None = None
+        """None: not known before the next snapshot."""
+        last_state: State | None = None
+        difference: Difference | None = None
+        decode = codec.decode_event
         for entry in self._journal.entries(verify=True):
             if len(entry) == 2:
-                event, actions = entry
-                if until is not None and until(event):
+                record, actions = entry
+                if until is not None and until(record):
                     break
-                if self._state is None:
-                    self._skipped += 1
+                if state is None:
+                    skipped += 1
                     continue
-                difference = self._fold(self._state, event, actions)
-                if self._events % PROGRESS_EVERY == 0:
+                event = record
+                events += 1
+                if events == 1:
+                    first = event[0]
+                value = decode(event[3], event[4], event[5], event[1])
+                try:
+                    after, computed, reason = step(state, value)
+                except Exception as error:
+                    difference = _crashed(event, error)
+                    state = None
+                else:
+                    if reason != event[8] or ((actions or computed) and not _same(actions, computed)):
+                        difference = _decided(event, actions, reason, computed)
+                    if difference is None:
+                        state = last_state = after
+                        decided += len(actions)
+                        if reason:
+                            self._reasons.append((event[2], event[0], reason))
+                if not events % PROGRESS_EVERY:
                     if progress is not None:
-                        progress(event.seq)
-                    if self._events % COLLECT_EVERY == 0:
+                        progress(event[0])
+                    if not events % COLLECT_EVERY:
                         gc.collect()
             elif isinstance(entry, SnapshotRecord):
-                difference = self._snapshot(entry)
+                if state is None:
+                    state = restore(self._path, entry)
+                else:
+                    difference = self._compared_with(entry, state)
             elif isinstance(entry, RunRecord):
-                self._begin(entry)
+                if self._begins(entry):
+                    state = None
             elif isinstance(entry, GapRecord):
-                self._lost += entry.count
-                self._state = None
+                lost += entry.count
+                state = None
             if difference is not None:
                 break
         if not self._runs:
             raise Unreadable(self._path, "it records no life of a daemon")
-        last = self._last_event
         return Result(
             path=self._path,
-            first=self._first,
-            last=0 if last is None else last.seq,
-            events=self._events,
-            actions=self._actions,
+            first=first,
+            last=0 if event is None else event.seq,
+            events=events,
+            actions=decided,
             runs=self._runs,
             snapshots=self._compared,
-            skipped=self._skipped,
-            lost=self._lost,
+            skipped=skipped,
+            lost=lost,
             difference=difference,
-            state=self._last_state,
-            wall_ns=0 if last is None else last.at_wall_ns,
+            state=last_state,
+            wall_ns=0 if event is None else event.at_wall_ns,
             reasons=tuple(self._reasons),
         )
 
-    def _begin(self, run: RunRecord) -> None:
+    def _begins(self, run: RunRecord) -> bool:
         """A new life starts from its own snapshot; at the head of a segment the same life goes on."""
-        if run.run != self._run:
-            self._run = run.run
-            self._runs += 1
-            self._state = None
+        begins = run.run != self._run
+        self._runs += begins
+        self._run = run.run
+        return begins
 
-    def _snapshot(self, snapshot: SnapshotRecord) -> Difference | None:
-        state = self._state
-        if state is None:
-            self._state = restore(self._path, snapshot)
-            return None
+    def _compared_with(self, snapshot: SnapshotRecord, state: State) -> Difference | None:
         self._compared += 1
         # Equal text, or, when a later hafsm has added fields to the state, equal in all that was recorded.
         if codec.digest_state(state) == snapshot.digest or state == restore(self._path, snapshot):
@@ -181,30 +199,21 @@ class _Replay:
         fields = tuple(_json_differences("state", snapshot.state, codec.encode_state(state)))
         return Difference(snapshot.seq, "snapshot", "", fields)
 
-    def _fold(self, state: State, event: EventRecord, actions: tuple[ActionRecord, ...]) -> Difference | None:
-        seq, at, wall_ns, kind, version, payload, _, _, reason = event
-        value = codec.decode_event(kind, version, payload, at)
-        if not self._events:
-            self._first = seq
-        self._events += 1
-        self._last_event = event
-        try:
-            after, computed, sentence = step(state, value)
-        except Exception as error:
-            crash = f"crashed: {type(error).__name__}: {error}"
-            if crash == reason:
-                self._state = None
-                return None
-            return _difference(event, [FieldDifference("decision", reason or "no crash", crash)])
-        if sentence != reason or ((actions or computed) and not _same(actions, computed)):
-            fields = list(_compare(event, actions, sentence, computed))
-            if fields:
-                return _difference(event, fields)
-        self._state = self._last_state = after
-        self._actions += len(actions)
-        if reason:
-            self._reasons.append((wall_ns, seq, reason))
+
+def _crashed(event: EventRecord, error: Exception) -> Difference | None:
+    """None: it crashed when it was recorded too."""
+    crash = f"crashed: {type(error).__name__}: {error}"
+    if crash == event.reason:
         return None
+    return _difference(event, [FieldDifference("decision", event.reason or "no crash", crash)])
+
+
+def _decided(
+    event: EventRecord, recorded: tuple[ActionRecord, ...], reason: str, actions: tuple[Action, ...]
+) -> Difference | None:
+    """What is not the same; None: only its text is not, which an older hafsm wrote."""
+    fields = list(_compare(event, recorded, reason, actions))
+    return _difference(event, fields) if fields else None
 
 
 def restore(path: Path, snapshot: SnapshotRecord) -> State:

@@ -22,6 +22,7 @@ from hafsm.core.settings import CheckKind, CheckSpec, MailPhase, Override, RealS
 from hafsm.core.state import RealView, State
 from hafsm.core.turn import Turn
 
+_UP, _KNOWN = RealState.UP, MailPhase.RUNNING
 _FIXED = {CheckKind.ALWAYS_UP: True, CheckKind.ALWAYS_DOWN: False}
 NAMED_AT_MOST = 20
 """Real servers named in one sentence; the rest is counted."""
@@ -316,11 +317,12 @@ def checked(turn: Turn, event: ChecksReported) -> None:
             continue
         for index in watchers[result.check]:
             view = changed.get(index) or reals[index]
-            if result.ok:
-                if view.healthy and not view.failures and view.known and (view.state is RealState.UP or view.held):
+            if view.phase is _KNOWN:
+                if result.ok:
+                    if view.healthy and not view.failures and (view.state is _UP or view.held):
+                        continue
+                elif view.failures and view.state is not _UP and view.detail == result.detail:
                     continue
-            elif view.failures and view.known and view.state is not RealState.UP and view.detail == result.detail:
-                continue
             changed[index] = _judge(turn, view, result)
     commit(turn, changed)
 

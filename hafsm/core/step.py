@@ -62,24 +62,29 @@ def step(state: State, event: Event) -> Decision:
 
     Raises `InvariantError` for an event that cannot be: time running backwards, or a rule that contradicts another.
     """
-    if event.at < state.now:
-        raise InvariantError(f"event {state.number + 1} is stamped {event.at}, before {state.now}")
-    turn = Turn(state, event.at)
+    at = event.at
+    if at < state.now:
+        raise InvariantError(f"event {state.number + 1} is stamped {at}, before {state.now}")
+    turn = Turn(replace(state, number=state.number + 1, now=at))
     if not isinstance(event, DaemonStarted):
         if state.phase is _GONE:
             return turn.decision()
-        if event.at - state.now > state.settings.lease_ns and _woke(turn, event.at - state.now):
+        if at - state.now > state.settings.lease_ns and _woke(turn, at - state.now):
             return turn.decision()
     _fold(turn, event)
-    if 0 < turn.state.leased_until <= event.at and groups.lapsed(turn):
+    after = turn.state
+    if 0 < after.leased_until <= at and groups.lapsed(turn):
         _start_anew(turn, "lapsed", f"no VIP could be renewed for {seconds(state.settings.lease_ns)}, its whole lease")
         return turn.decision()
-    quiet = isinstance(event, ChecksReported) and turn.state.reals is state.reals
-    if quiet and event.at < state.due and not state.failback_due:
-        return turn.decision()  # only the time has changed, and but for a failback no deadline depends on it
+    calm = at < state.due and not (turn.moved or turn.report_now or turn.errands or turn.count_pings)
+    if calm and after.phase is state.phase:
+        quiet = isinstance(event, ChecksReported) and after.reals is state.reals
+        if not quiet or state.failback_due:  # else only the time has changed, on which no deadline but that depends
+            after.due = next_deadline(after)
+        return turn.decision()
     if turn.count_pings:
         ipfail.send_count(turn)
-    if event.at >= state.due:
+    if at >= state.due:
         _pass_time(turn)
     moves = 0
     while turn.moved:
@@ -91,12 +96,12 @@ def step(state: State, event: Event) -> Decision:
         moves += 1
         if moves > MOVES_LIMIT:
             raise InvariantError(f"event {turn.state.number}: the rules do not come to rest")
-    if moves or event.at >= state.due:
+    if moves or at >= state.due:
         membership.remind(turn)
         ipfail.fetch_home(turn)
     if moves or turn.report_now:
         standby.report(turn)
-    if turn.state.phase is Phase.STABLE and state.phase is not Phase.STABLE:
+    if turn.state.phase is _STABLE and state.phase is not _STABLE:
         operators.share(turn)  # the other director told its words when it heard of this life; it does not know these
     if turn.errands:
         operators.remember(turn)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import msgspec
 from msgspec.structs import replace
 
 from hafsm.core.actions import Action, SendMessage
@@ -20,24 +22,25 @@ class Decision(NamedTuple):
     """One or more sentences with numbers; empty when nothing remarkable was decided."""
 
 
-class Turn:
+_new: Callable[[type[Decision], tuple[State, tuple[Action, ...], str]], Decision] = tuple.__new__
+"""The constructor of a named tuple costs three times as much; this is made for every event."""
+
+
+class Turn(msgspec.Struct):
     """See the module."""
 
-    __slots__ = ("actions", "count_pings", "errands", "moved", "report_info", "report_now", "sentences", "state")
-
-    def __init__(self, state: State, at: int) -> None:
-        self.state: State = replace(state, number=state.number + 1, now=at)
-        self.actions: list[Action] = []
-        self.sentences: list[str] = []
-        self.moved = False
-        """Something changed on which other parts may depend; `settle` has to look again."""
-        self.report_now = False
-        """Tell the peer what is held even if nothing changed."""
-        self.report_info = ""
-        self.errands = False
-        """Mail, fallback commands or what is remembered has work to do, or another deadline."""
-        self.count_pings = False
-        """The peer has just become stable: tell it how many ping nodes are seen here."""
+    state: State
+    actions: list[Action] = []
+    sentences: list[str] = []
+    moved: bool = False
+    """Something changed on which other parts may depend; `settle` has to look again."""
+    report_now: bool = False
+    """Tell the peer what is held even if nothing changed."""
+    report_info: str = ""
+    errands: bool = False
+    """Mail, fallback commands or what is remembered has work to do, or another deadline."""
+    count_pings: bool = False
+    """The peer has just become stable: tell it how many ping nodes are seen here."""
 
     def do(self, action: type[Any], /, **fields: Any) -> int:
         """Decide an action; returns its id."""
@@ -91,7 +94,8 @@ class Turn:
 
     def decision(self) -> Decision:
         """Close the step."""
-        return Decision(self.state, tuple(self.actions), "; ".join(self.sentences) if self.sentences else "")
+        reason = "; ".join(self.sentences) if self.sentences else ""
+        return _new(Decision, (self.state, tuple(self.actions), reason))
 
 
 def seconds(nanoseconds: int) -> str:
