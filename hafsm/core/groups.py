@@ -351,8 +351,6 @@ def name(turn: Turn, index: int) -> str:
 def renew(turn: Turn) -> None:
     """Extend the lease of every VIP held."""
     state = turn.state
-    if not state.held or state.now < state.renew_at:
-        return
     if state.renew_action:
         turn.say(f"the kernel did not answer the renewal of {len(state.held)} VIP leases in time")
     state.renew_action = turn.do(RenewAddresses, addresses=state.held, lease_s=state.settings.lease_ns // SECOND)

@@ -428,8 +428,6 @@ def _leave(turn: Turn) -> None:
 def stop_overdue(turn: Turn) -> None:
     """Groups that do not stop must not keep the VIP: drop the addresses and go."""
     state = turn.state
-    if not state.stop_deadline or state.now < state.stop_deadline:
-        return
     if state.phase is not Phase.LEAVING:
         turn.moved = True
         return

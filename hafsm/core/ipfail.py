@@ -102,8 +102,6 @@ def _forget(turn: Turn) -> None:
 def give_up(turn: Turn) -> None:
     """The delay is over: offer the groups, or compare again once both sides are stable."""
     state = turn.state
-    if not state.give_up_at or state.now < state.give_up_at:
-        return
     if not both_stable(state):
         state.give_up_at = state.now + 2 * state.settings.keepalive_ns
         return

@@ -6,6 +6,7 @@ Sources: heartbeat 3 reception rules (generation, sequence, retransmission, ackn
 from __future__ import annotations
 
 from enum import Enum
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -35,10 +36,8 @@ FENCE_AGAIN_NS = 5 * SECOND
 
 
 def beat(turn: Turn) -> None:
-    """Send the own status message and the pings when they are due."""
+    """Send the own status message and the pings, which are due."""
     state = turn.state
-    if state.now < state.beat_at:
-        return
     send_status(turn)
     keepalive = state.settings.keepalive_ns
     state.beat_at += keepalive
@@ -71,42 +70,43 @@ def heartbeat(turn: Turn, event: HeartbeatReceived) -> bool:
     peer = turn.peer
     if event.generation < peer.generation:
         return False
-    _link_heard(turn, event.link)
+    links = _heard_on(turn, event.link)
     renewed = False
     if event.generation > peer.generation:
+        turn.change_peer(links=links)
         _new_life(turn, event.generation)
         renewed = True
         if event.status == "active" and turn.state.phase is Phase.STABLE:
             # Not a start: it has joined without this node, and both may hold the same.
             turn.change_peer(healed=True)
             ask_what_it_holds(turn)
-    elif peer.farewell:
-        return False
-    elif peer.state is NodeState.DEAD:
-        if event.sequence <= peer.sequence:
+    elif peer.farewell or peer.state is NodeState.DEAD:
+        turn.change_peer(links=links)
+        if peer.farewell or event.sequence <= peer.sequence:
             return False
         _healed(turn)
         renewed = True
-    if not _accept_sequence(turn, event.sequence):
-        return renewed
     peer = turn.peer
-    if event.sequence < peer.sequence:
-        return renewed  # late: says nothing about now
-    silence = turn.state.now - peer.heard_at
-    if peer.heard_at and not renewed and silence > turn.state.settings.warntime_ns:
-        turn.say(
-            f"late heartbeat from {peer.name}: {seconds(silence)} (warntime {seconds(turn.state.settings.warntime_ns)})"
-        )
+    settings = turn.state.settings
+    now = turn.state.now
+    newest = event.sequence > peer.sequence
+    accepted = _accept_sequence(
+        turn,
+        event.sequence,
+        links,
+        heard_at=now,
+        behaviour=event.behaviour,
+        status=event.status,
+        deadtime_ns=event.deadtime_ns or settings.deadtime_ns,
+    )
+    if not accepted or not newest:
+        return renewed
     if not peer.heard_at:
         turn.moved = True
         turn.say(f"heard {peer.name} for the first time (status {event.status})")
-    turn.state.peer = replace(
-        peer,
-        heard_at=turn.state.now,
-        behaviour=event.behaviour,
-        status=event.status,
-        deadtime_ns=event.deadtime_ns or turn.state.settings.deadtime_ns,
-    )
+    elif not renewed and now - peer.heard_at > settings.warntime_ns:
+        silence = now - peer.heard_at
+        turn.say(f"late heartbeat from {peer.name}: {seconds(silence)} (warntime {seconds(settings.warntime_ns)})")
     return renewed
 
 
@@ -179,16 +179,16 @@ def remind(turn: Turn) -> None:
         ask_what_it_holds(turn, pause)
 
 
-def _link_heard(turn: Turn, link: int) -> None:
-    """Every authentic copy shows that its link works."""
+def _heard_on(turn: Turn, link: int) -> tuple[LinkView, ...]:
+    """The links after a copy came on this one: every authentic copy shows that its link works."""
     peer = turn.peer
-    if link >= len(peer.links):
-        return
-    view = peer.links[link]
+    links = peer.links
+    if link >= len(links):
+        return links
+    view = links[link]
     if not view.up and view.heard_at:
         turn.say(f"link {turn.state.settings.links[link]} to {peer.name} works again")
-    links = (*peer.links[:link], LinkView(heard_at=turn.state.now, up=True), *peer.links[link + 1 :])
-    turn.state.peer = replace(peer, links=links)
+    return (*links[:link], LinkView(heard_at=turn.state.now, up=True), *links[link + 1 :])
 
 
 class News(Enum):
@@ -208,26 +208,30 @@ def message(turn: Turn, event: MessageReceived) -> News:
     healed = peer.state is NodeState.DEAD
     if healed and event.sequence <= peer.sequence:
         return News.STALE
-    _link_heard(turn, event.link)
+    links = _heard_on(turn, event.link)
     if healed:
+        turn.change_peer(links=links)
         _healed(turn)
     elif event.sequence == 0:
+        turn.change_peer(links=links)
         return News.NEW
-    newest = event.sequence > turn.peer.sequence
-    if not _accept_sequence(turn, event.sequence):
+    # Whoever says something new is alive, whatever became of its status messages. What stands outside the sequence
+    # could have been recorded, and does not count.
+    heard = {"heard_at": turn.state.now} if turn.peer.heard_at else {}
+    if not _accept_sequence(turn, event.sequence, links, **heard):
         return News.STALE
-    if newest and turn.peer.heard_at:
-        # Whoever says something new is alive, whatever became of its status messages. What stands outside the sequence
-        # could have been recorded, and does not count.
-        turn.change_peer(heard_at=turn.state.now)
     return News.HEALED if healed else News.NEW
 
 
-def _accept_sequence(turn: Turn, sequence: int) -> bool:
-    """True for a number not seen before; notes gaps, acknowledges every tenth message in order."""
+def _accept_sequence(turn: Turn, sequence: int, links: tuple[LinkView, ...], **news: Any) -> bool:
+    """True for a number not seen before; notes gaps, acknowledges every tenth message in order.
+
+    The peer gets these links, and `news` with the newest number: what comes late says nothing about now.
+    """
     peer = turn.peer
     last = peer.sequence
     if sequence <= last:
+        turn.state.peer = replace(peer, links=links)
         if sequence not in peer.missing:
             return False
         _found(turn, sequence)
@@ -241,7 +245,7 @@ def _accept_sequence(turn: Turn, sequence: int) -> bool:
         else:
             missing = (*missing, *range(last + 1, sequence))
             ask_again_at = ask_again_at if peer.missing else turn.state.now + ASK_AGAIN_NS
-    turn.state.peer = replace(peer, sequence=sequence, missing=missing, ask_again_at=ask_again_at)
+    turn.state.peer = replace(peer, sequence=sequence, missing=missing, ask_again_at=ask_again_at, links=links, **news)
     _acknowledge(turn, in_order(peer) if last else sequence - 1)
     return True
 
@@ -272,9 +276,7 @@ def _acknowledge(turn: Turn, before: int) -> None:
 
 def ask_for_missing(turn: Turn) -> None:
     """Ask again for messages that did not come, oldest first."""
-    peer = turn.state.peer
-    if peer is None or not peer.missing or turn.state.now < peer.ask_again_at:
-        return
+    peer = turn.peer
     for sequence in peer.missing[:ASK_AT_ONCE]:
         number = str(sequence)
         turn.send("NS_rexmit", (("firstseq", number), ("lastseq", number)), dest=peer.name)
@@ -358,8 +360,8 @@ def farewell(turn: Turn) -> None:
 
 def watch_links(turn: Turn) -> None:
     """A link that is silent while another still carries the peer's heartbeats is worth a sentence."""
-    peer = turn.state.peer
-    if peer is None or peer.state is NodeState.DEAD:
+    peer = turn.peer
+    if peer.state is NodeState.DEAD:
         return
     for index, link in enumerate(peer.links):
         if link.up and turn.state.now - link.heard_at >= peer.deadtime_ns:

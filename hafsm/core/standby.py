@@ -157,8 +157,6 @@ def cancel(turn: Turn) -> None:
 def overdue(turn: Turn) -> None:
     """The other side did not do its part in time."""
     state = turn.state
-    if not state.handover_deadline or state.now < state.handover_deadline:
-        return
     what = state.handover_set
     name = turn.peer.name
     match state.handover:

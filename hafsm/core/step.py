@@ -278,35 +278,46 @@ def _finished(turn: Turn, event: ActionFinished) -> None:
 def _pass_time(turn: Turn) -> None:
     """Everything whose deadline has come."""
     state = turn.state
-    membership.beat(turn)
-    peer = state.peer
-    if peer is not None:
-        sentence = membership.silence(turn)
-        if sentence:
-            handover.peer_died(turn, sentence, released=False)
-        membership.ask_for_missing(turn)
-        membership.watch_links(turn)
-        if state.fence_deadline and state.now >= state.fence_deadline:
-            membership.fence(turn)
-        standby.overdue(turn)
-        turn.moved = turn.moved or 0 < state.answer_at <= state.now
-        if peer.state is not NodeState.DEAD and state.phase is Phase.WAITING:
-            turn.moved = turn.moved or state.now >= state.nodes_ask_again_at > 0
-        if state.failback_due and state.now >= state.failback_again_at:
-            turn.moved = True
+    now = state.now
+    if now >= state.beat_at:
+        membership.beat(turn)
+    if state.peer is not None:
+        _pass_time_of_peer(turn)
     if membership.pings_silent(turn):
         ipfail.send_count(turn)
-    ipfail.give_up(turn)
-    handover.answer_overdue(turn)
-    handover.stop_overdue(turn)
+    if 0 < state.give_up_at <= now:
+        ipfail.give_up(turn)
+    if state.phase is not _STABLE:
+        handover.answer_overdue(turn)
+    if 0 < state.stop_deadline <= now:
+        handover.stop_overdue(turn)
     balance.pass_deadlines(turn)
-    if state.errands_at and state.now >= state.errands_at:
+    if 0 < state.errands_at <= now:
         alerts.pass_deadlines(turn)
         fallbacks.pass_deadlines(turn)
         operators.pass_deadlines(turn)
         turn.errands = True
     groups.pass_deadlines(turn)
-    groups.renew(turn)
+    if state.held and now >= state.renew_at:
+        groups.renew(turn)
+
+
+def _pass_time_of_peer(turn: Turn) -> None:
+    state = turn.state
+    now = state.now
+    sentence = membership.silence(turn)
+    if sentence:
+        handover.peer_died(turn, sentence, released=False)
+    if turn.peer.missing and now >= turn.peer.ask_again_at:
+        membership.ask_for_missing(turn)
+    membership.watch_links(turn)
+    if 0 < state.fence_deadline <= now:
+        membership.fence(turn)
+    if 0 < state.handover_deadline <= now:
+        standby.overdue(turn)
+    asked = state.phase is Phase.WAITING and 0 < state.nodes_ask_again_at <= now and turn.peer.state is not _DEAD
+    fails_back = state.failback_due and now >= state.failback_again_at
+    turn.moved = turn.moved or asked or fails_back or 0 < state.answer_at <= now
 
 
 def _errands_deadline(state: State) -> int:
