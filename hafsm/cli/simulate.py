@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from itertools import chain, count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,8 +85,8 @@ def simulate(
             _failed(_site(settings, outcome.seed), outcome, hours, output)
             sys.exit(FAILED)
     click.echo(f"{runs * hours:g} hours, {events} events, {seen['settled']} storms settled: every invariant held")
-    for name, count in sorted(seen.items()):
-        click.echo(f"  {count:>9}  {name}")
+    for name, times in sorted(seen.items()):
+        click.echo(f"  {times:>9}  {name}")
 
 
 def _settings(directory: Path) -> Settings:
@@ -147,8 +148,14 @@ def _failed(site: Site, outcome: Outcome, hours: float, output: Path) -> None:
     for fault in small.plan.faults:
         click.echo(f"  {fault}", err=True)
     click.echo(str(small.violation), err=True)
-    for path in write_incidents(small, Runner(), output / f"seed-{outcome.seed}"):
+    for path in write_incidents(small, Runner(), _free(output / f"seed-{outcome.seed}")):
         click.echo(f"hafsm replay {path}", err=True)
+
+
+def _free(folder: Path) -> Path:
+    """`folder`, or with the first number that makes it new: what an earlier run has kept stays."""
+    numbered = (folder.with_name(f"{folder.name}-{number}") for number in count(2))
+    return next(path for path in chain((folder,), numbered) if not path.exists())
 
 
 def write_incidents(failure: Failure, runner: Runner, folder: Path) -> list[Path]:
@@ -173,11 +180,14 @@ def write_incidents(failure: Failure, runner: Runner, folder: Path) -> list[Path
 
 def _write_journal(folder: Path, site: Site, seed: int, hours: float) -> None:
     """A journal of any length, written as it happens: for benches and for looking at."""
+    if folder.exists() and any(folder.iterdir()):
+        click.echo(f"{folder}: is not empty; the journal of a simulation begins in a new folder", err=True)
+        sys.exit(UNUSABLE)
     recording = Recording(folder)
-    count = 0
+    written = 0
 
     def record(machine: Machine, event: Event, decision: Decision) -> None:
-        nonlocal count
+        nonlocal written
         if machine.index:
             return
         life = machine.lives[-1]
@@ -186,7 +196,7 @@ def _write_journal(folder: Path, site: Site, seed: int, hours: float) -> None:
             state.number, state.next_action = decision.state.number - 1, life.next_action
             recording.begin(state, wall_ns=life.wall_ns, boot_id=life.boot_id, version=event.version)
         recording.append(event, decision)
-        count += 1
+        written += 1
 
     calm = bounds_of(site.settings[0]).settle_ns
     simulation = Simulation(site, plan(seed, hours, calm), seed, recorder=record, keep=False)
@@ -196,7 +206,7 @@ def _write_journal(folder: Path, site: Site, seed: int, hours: float) -> None:
     except JournalError as error:
         click.echo(str(error), err=True)
         sys.exit(FAILED)
-    click.echo(f"{folder}: {count} events")
+    click.echo(f"{folder}: {written} events")
     if violation is not None:
         click.echo(str(violation), err=True)
         sys.exit(FAILED)

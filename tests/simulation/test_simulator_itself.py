@@ -166,7 +166,10 @@ def test_the_command_reports_and_keeps_a_failure(tmp_path: Path, monkeypatch: py
     assert answer.exit_code == 1
     assert "seed=3 commit=" in answer.output and "held_addresses_are_renewed" in answer.output
     assert "shrunk from" in answer.output
-    assert sorted(p.name for p in (tmp_path / "seed-3").glob("*.db")) == ["director-a.db", "director-b.db"]
+    names = ["director-a.db", "director-b.db"]
+    assert sorted(p.name for p in (tmp_path / "seed-3").glob("*.db")) == names
+    CliRunner().invoke(simulate, ["--seed", "3", "--hours", "0.4", "-o", str(tmp_path)])
+    assert sorted(p.name for p in (tmp_path / "seed-3-2").glob("*.db")) == names, "the first stays as it is"
 
 
 def test_the_command_takes_a_configuration(tmp_path: Path, scenario: Path) -> None:
@@ -180,5 +183,7 @@ def test_the_command_takes_a_configuration(tmp_path: Path, scenario: Path) -> No
 def test_a_long_journal_is_written_as_it_happens(tmp_path: Path) -> None:
     answer = CliRunner().invoke(simulate, ["--seed", "4", "--hours", "0.3", "--journal", str(tmp_path / "journal")])
     assert answer.exit_code == 0, answer.output
+    again = CliRunner().invoke(simulate, ["--seed", "4", "--hours", "0.3", "--journal", str(tmp_path / "journal")])
+    assert again.exit_code == 2 and "is not empty" in again.output
     segments = sorted((tmp_path / "journal").glob("*.db"))
     assert segments and all(replay(path).identical for path in segments)
