@@ -66,7 +66,7 @@ def step(state: State, event: Event) -> Decision:
     if at < state.now:
         raise InvariantError(f"event {state.number + 1} is stamped {at}, before {state.now}")
     turn = Turn(replace(state, number=state.number + 1, now=at))
-    if not isinstance(event, DaemonStarted):
+    if type(event) is not DaemonStarted:
         if state.phase is _GONE:
             return turn.decision()
         if at - state.now > state.settings.lease_ns and _woke(turn, at - state.now):
@@ -78,8 +78,7 @@ def step(state: State, event: Event) -> Decision:
         return turn.decision()
     calm = at < state.due and not (turn.moved or turn.report_now or turn.errands or turn.count_pings)
     if calm and after.phase is state.phase:
-        quiet = isinstance(event, ChecksReported) and after.reals is state.reals
-        if not quiet or state.failback_due:  # else only the time has changed, on which no deadline but that depends
+        if not _due_stays(state, after, event):
             after.due = next_deadline(after)
         return turn.decision()
     if turn.count_pings:
@@ -110,19 +109,44 @@ def step(state: State, event: Event) -> Decision:
     return turn.decision()
 
 
+def _due_stays(before: State, after: State, event: Event) -> bool:
+    """Whether the nearest deadline is the one from before, which need not be looked for among all then.
+
+    So it is when all that an event did was to put off a deadline that was not the nearest.
+    """
+    if before.failback_due:  # the one deadline that depends on the time now
+        return False
+    if type(event) is ChecksReported:
+        return after.reals is before.reals
+    if type(event) is PingAnswered:
+        for was, now in zip(before.pings, after.pings, strict=True):
+            if was is not now:
+                return was.alive and was.heard_at + before.settings.deadping_ns > before.due
+        return True
+    if type(event) is HeartbeatReceived:
+        peer, heard = before.peer, after.peer
+        if peer is None or heard is None or peer.missing or heard.missing or peer.state is not heard.state:
+            return False
+        known = peer.heard_at > 0 and peer.state is not _DEAD
+        return known and min(peer.heard_at + peer.deadtime_ns, heard.heard_at + heard.deadtime_ns) > before.due
+    return False
+
+
 def _fold(turn: Turn, event: Event) -> None:
-    # Nine of ten events are one of these; a case of `match` costs several times an isinstance.
-    if isinstance(event, ChecksReported):
-        reals.checked(turn, event)
-    elif isinstance(event, HeartbeatReceived):
+    # Nine of ten events are one of these; a case of `match` costs several times as much.
+    if type(event) is DeadlinePassed:
+        return
+    if type(event) is PingAnswered:
+        if membership.ping_answered(turn, event):
+            ipfail.send_count(turn)
+    elif type(event) is HeartbeatReceived:
         if membership.heartbeat(turn, event):
             handover.peer_renewed(turn)
             if turn.peer.healed:
                 operators.share(turn)
-    elif isinstance(event, PingAnswered):
-        if membership.ping_answered(turn, event):
-            ipfail.send_count(turn)
-    elif not isinstance(event, DeadlinePassed):
+    elif type(event) is ChecksReported:
+        reals.checked(turn, event)
+    else:
         _fold_rare(turn, event)
 
 

@@ -11,7 +11,7 @@ from hafsm.cli.simulate import simulate, write_incidents
 from hafsm.core.events import Event
 from hafsm.core.settings import SECOND
 from hafsm.core.state import Lending, State
-from hafsm.core.step import step
+from hafsm.core.step import next_deadline, step
 from hafsm.core.turn import Decision
 from replay.check import check
 from replay.engine import replay
@@ -133,6 +133,18 @@ def test_a_lent_vip_may_have_two_owners_until_the_news_comes_over_a_slow_network
     run = Simulation(site, Plan((*slow, Fault(Kind.STANDBY, 200 * SECOND)), (), 260 * SECOND), seed)
     assert run.run() is None
     assert run.watch.seen["two owners"] == 1
+
+
+@pytest.mark.parametrize("seed", [5, 6, 7])
+def test_the_nearest_deadline_is_the_nearest_of_all_whichever_way_a_step_found_it(seed: int) -> None:
+    def checking(state: State, event: Event) -> Decision:
+        decision = step(state, event)
+        assert decision.state.due == next_deadline(decision.state), event
+        return decision
+
+    site = random_site(seed)
+    run = Simulation(site, plan(seed, 2, bounds_of(site.settings[0]).settle_ns), seed, step=checking)
+    assert run.run() is None
 
 
 def test_a_director_killed_while_it_lends_holds_on_until_its_lease_ends() -> None:

@@ -1,7 +1,11 @@
 """Two links: copies count once, the loss of one is said and is not a dead peer."""
 
+import pytest
+from msgspec.structs import replace
+
 from hafsm.core.machines import NodeState
 from hafsm.core.settings import SECOND
+from hafsm.core.step import next_deadline, step
 from tests.unit_core.pair import A, B, Machine, Pair, act, ev
 
 
@@ -126,3 +130,35 @@ def test_what_was_sent_is_sent_again_and_never_more_than_fifty() -> None:
     resent = [a for a in pair.a.log[-1][1] if isinstance(a, act.ResendMessages)]
     assert [(a.first, a.last, a.dest) for a in resent] == [(1, 50, B)]
     assert pair.a.name == A
+
+
+FAR = 10**18
+
+
+@pytest.mark.parametrize("nearest", ["peer", "ping", "neither"])
+def test_what_is_heard_puts_off_the_nearest_deadline(nearest: str) -> None:
+    """No other deadline hides the one that a heartbeat or an answered ping moves."""
+    pair = Pair().start()
+    pair.run(5 * SECOND)
+    state, heard, answered = pair.a.state, last(pair, ev.HeartbeatReceived), last(pair, ev.PingAnswered)
+    assert state.peer is not None
+    views = tuple(replace(view, heard_at=state.now) for view in state.pings)
+    state = replace(
+        state,
+        beat_at=state.now + 40 * SECOND if nearest != "neither" else state.now + SECOND,
+        observe_at=FAR,
+        renew_at=FAR,
+        pings=views if nearest != "ping" else tuple(replace(view, heard_at=state.now - 20 * SECOND) for view in views),
+        peer=replace(state.peer, heard_at=state.now - 10 * SECOND if nearest == "peer" else state.now),
+    )
+    state.due = next_deadline(state)
+    at = state.now + SECOND // 2
+    for event in (replace(heard, at=at, sequence=state.peer.sequence + 1), replace(answered, at=at)):
+        after = step(state, event).state
+        assert after.due == next_deadline(after)
+        moved = {"peer": ev.HeartbeatReceived, "ping": ev.PingAnswered}.get(nearest)
+        assert (after.due != state.due) is (moved is type(event))
+
+
+def last(pair: Pair, kind: type[ev.EventBase]) -> ev.Event:
+    return next(event for event, _ in reversed(pair.a.log) if type(event) is kind)
