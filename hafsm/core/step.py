@@ -67,8 +67,8 @@ def step(state: State, event: Event) -> Decision:
         raise InvariantError(f"event {state.number + 1} is stamped {at}, before {state.now}")
     turn = Turn(replace(state, number=state.number + 1, now=at))
     if type(event) is not DaemonStarted:
-        if state.phase is _GONE:
-            return turn.decision()
+        if state.phase is _GONE or not state.generation:
+            return turn.decision()  # nothing is decided after a life, nor before it
         if at - state.now > state.settings.lease_ns and _woke(turn, at - state.now):
             return turn.decision()
     _fold(turn, event)

@@ -162,10 +162,11 @@ class _Life:
         self._maintenance = MaintenanceFolder(
             plan.configuration.ldirectord.maintenance_dir, submit=self._core.submit, clock=boottime_ns
         )
-        links.open()
-        pings.open()
         forwarder = await self._forward(kernel)
         self._handle_signals()
+        # Nothing is awaited from here to the first event: what is heard meanwhile comes after it.
+        links.open()
+        pings.open()
         self._core.submit(
             DaemonStarted(
                 at=boottime_ns(),

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from enum import Enum
 
 import pytest
+from msgspec.structs import replace
 
 from hafsm.core.settings import MILLISECOND, SECOND
-from tests.unit_core.pair import A, B, Machine, Pair, act, ev
+from hafsm.core.state import initial
+from hafsm.core.step import step
+from tests.unit_core.pair import A, B, Machine, Pair, act, ev, settings
 
 PAUSE = 10 * MILLISECOND
 """Between the end of a life and the next one: less than deadtime, so that the peer meets a restart, not a death."""
@@ -142,3 +145,12 @@ def restart_after(script: Script, name: str, end: End, number: int) -> None:
     other = pair.other(holder)
     assert holder.scripts == {"httpd"} and holder.table, where
     assert not other.scripts and not other.table, where
+
+
+def test_what_is_heard_before_a_life_begins_is_no_part_of_it() -> None:
+    """A heartbeat that is there as soon as the socket is: the clock has run since the boot, but nobody stood still."""
+    before = initial(settings(A))
+    heard = ev.HeartbeatReceived(at=15_000 * SECOND, link=0, node=B, generation=1, sequence=1, status="up")
+    state, actions, reason = step(before, heard)
+    assert not actions and not reason
+    assert state == replace(before, number=1, now=heard.at)
