@@ -3,11 +3,11 @@
 The laws of `hafsm.core` and `hafsm.daemon.loop` in other words, for one director:
 
 - An address comes or goes, an entry of the table comes, goes or gets another weight, because an action in the journal
-  asked for just that (law L2). The action's event is older than the change, and the change is no later than the action's
-  result, if there is one.
-- A power cut takes from the journal what was not on disk. What was done nevertheless was done early, and there is one
-  excuse for that (law L3): the disk was late, and the log, which the cut did not take, says so of an event that the
-  journal has not.
+  asked for just that (law L2). The action's event is older than the change, and the change is no later than the
+  action's result, if there is one.
+- A power cut takes from the journal what was not on disk. What was done nevertheless did not wait for the disk, and
+  there is one excuse for that (law L3): the disk was late. The log, which the cut did not take, then has the decision,
+  and the change came when the journal's patience was over; or the log says of a lost event that it did not wait.
 - The kernel ends a lease (law L6).
 - The supervisor releases everything after a crash of the core, and its log says so.
 
@@ -37,14 +37,20 @@ NEVER = 1 << 62
 """Later than any time."""
 LEASE_EARLY_NS = 100_000_000
 """The kernel counts a lease in ticks of 10 ms and rounds in favour of its end."""
-LOG_LATE_NS = 200_000_000
-"""A line of the log may be written that long after what it tells of: a fork of a checker may come between."""
+LOG_ROUNDS_NS = 5_000_000
+"""The log tells milliseconds of wall time, which meets the monotonic clock once a second."""
+LOG_LATE_NS = 50_000_000
+"""That an event did not wait is written that long after its actions began, at most: both happen in one step of a loop
+that is not alone on its machine."""
 NEAREST = 6
 """Causes shown with a change that has none."""
 FORWARDING = {Forwarding.GATE: "Route", Forwarding.MASQ: "Masq", Forwarding.IPIP: "Tunnel"}
 """The kernel's words."""
 EVERYTHING = ""
-LATE = re.compile(r"(\S+ \S+) \w+ hafsm: \d+: the journal took .*: event (\d+) did not wait for it")
+HELD, RENEWED = "held", "renewed"
+"""Values of an address: it came, it was there already."""
+DECIDED = re.compile(r"(\S+ \S+) \w+ hafsm: (\d+): (.*)")
+LATE = re.compile(r"the journal took .*: event (\d+) did not wait for it")
 RELEASED = re.compile(r"(\S+ \S+) \w+ hafsm\.supervisor: (.*): releasing what it held")
 
 
@@ -54,7 +60,7 @@ class Why(Enum):
     JOURNAL = "an action in the journal"
     LEASE = "the end of a lease"
     RELEASE = "the supervisor's release after a crash"
-    LATE_DISK = "an action whose disk was late, by the log"
+    LATE_DISK = "a decision that only the log has, for its disk was late"
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,8 @@ class Change:
 
     def __str__(self) -> str:
         became = f"{self.thing}: {self.before or 'not there'} → {self.value or 'not there'}"
-        return f"{became}, seen at {self.at / SECOND:.3f} s, not before {self.since / SECOND:.3f} s, boot {self.boot[:8]}"
+        when = f"seen at {self.at / SECOND:.3f} s, not before {self.since / SECOND:.3f} s, boot {self.boot[:8]}"
+        return f"{became}, {when}"
 
 
 @dataclass(frozen=True)
@@ -102,9 +109,7 @@ class Cause:
         whose = self.thing in (EVERYTHING, change.thing) or (
             not self.value and change.thing.endswith(f" of {self.thing}")
         )
-        return (
-            whose and asked and self.boot == change.boot and self.decided <= change.at and change.since <= self.ended
-        )
+        return whose and asked and self.boot == change.boot and self.decided <= change.at and change.since <= self.ended
 
 
 @dataclass
@@ -188,16 +193,16 @@ class Seen:
                     self.clocks.append(Clock(wall_ns, boot, at))
                     for address in addresses:
                         if address not in ignored:
-                            self.changes.append(Change(boot, 0, at, address, "held"))
+                            self.changes.append(Change(boot, 0, at, address, HELD))
                             leases[address] = NEVER
                     table = self._table(boot, 0, at, {}, now)
                 case ["held", since, at, address, valid_s] if address not in ignored:
-                    value, before = ("renewed", "held") if address in leases else ("held", "")
+                    value, before = (RENEWED, HELD) if address in leases else (HELD, "")
                     self.changes.append(Change(boot, since, at, address, value, before))
                     leases[address] = NEVER if valid_s is None else since + valid_s * SECOND
                 case ["gone", since, at, address] if address not in ignored:
                     ends = leases.pop(address, NEVER)
-                    self.changes.append(Change(boot, since, at, address, "", "held", lease_ends=ends))
+                    self.changes.append(Change(boot, since, at, address, "", HELD, lease_ends=ends))
                 case ["table", since, at, now]:
                     table = self._table(boot, since, at, table, now)
                 case ["alive", at, wall_ns]:
@@ -281,43 +286,46 @@ class Told:
         boot = self.lives[number].boot
         return next((life.first_at for life in self.lives[number + 1 :] if life.boot == boot and life.first_at), NEVER)
 
-    def _ask(
-        self, boot: str, seq: int, decided: int, action: Action, ended: int, missing: tuple[Address, ...]
-    ) -> None:
+    def _ask(self, boot: str, seq: int, decided: int, action: Action, ended: int, missing: tuple[Address, ...]) -> None:
         for thing, value in asked_for(action, missing):
             by = f"event {seq} {codec.kind_of(action)} (action {action.id})"
             self.causes.append(Cause(boot, decided, ended, thing, value, by))
 
-    def hear(self, log: Iterable[str], seen: Seen) -> None:
-        """Add what only the log says. `read` comes first."""
+    def hear(self, log: Iterable[str], seen: Seen, patience_ns: int) -> None:
+        """Add what only the log says. `read` comes first; `patience_ns` is the journal's."""
         for line in log:
             if found := RELEASED.match(line):
                 boot, at = seen.moment(_wall_ns(found[1]))
                 ended = next((life.first_at for life in self.lives if life.boot == boot and life.first_at > at), NEVER)
                 by = f"supervisor: {found[2]}"
-                self.causes.append(Cause(boot, at - LOG_LATE_NS, ended, EVERYTHING, "", by, Why.RELEASE))
-            elif found := LATE.match(line):
-                boot, at = seen.moment(_wall_ns(found[1]))
-                lived = [number for number, life in enumerate(self.lives) if life.boot == boot and life.first_at <= at]
-                if lived and int(found[2]) <= self.lives[lived[-1]].last_seq:
-                    continue  # late, and on disk in the end
-                ended = self._next(lived[-1]) if lived else NEVER
-                by = f"log: event {found[2]} did not wait for the disk"
-                self.causes.append(Cause(boot, at - LOG_LATE_NS, ended, EVERYTHING, None, by, Why.LATE_DISK))
+                self.causes.append(Cause(boot, at - LOG_ROUNDS_NS, ended, EVERYTHING, "", by, Why.RELEASE))
+            elif found := DECIDED.match(line):
+                self._decided(*seen.moment(_wall_ns(found[1])), int(found[2]), found[3], patience_ns)
+
+    def _decided(self, boot: str, at: int, seq: int, reason: str, patience_ns: int) -> None:
+        """A decision by the log; one that the journal has as well says nothing new."""
+        late = LATE.match(reason)
+        seq, began = (int(late[1]), at - LOG_LATE_NS) if late else (seq, at + patience_ns - LOG_ROUNDS_NS)
+        lived = [number for number, life in enumerate(self.lives) if life.boot == boot and 0 < life.first_at <= at]
+        if lived and seq <= self.lives[lived[-1]].last_seq:
+            return
+        ended = self._next(lived[-1]) if lived else NEVER
+        by = f"log: event {seq}, {reason[:60]}"
+        self.causes.append(Cause(boot, began, ended, EVERYTHING, None, by, Why.LATE_DISK))
 
 
 def asked_for(action: Action, missing: tuple[Address, ...] = ()) -> Iterator[tuple[str, str]]:
     """(thing, value) of each change that an action may make; `missing` is what its result, if any, said."""
     match action:
         case AddAddress():
-            yield name(action.address), "held"
-            yield name(action.address), "renewed"  # it was there already
+            yield name(action.address), HELD
+            yield name(action.address), RENEWED  # it was there already
         case RemoveAddress():
             yield name(action.address), ""
         case RenewAddresses():
-            yield from ((name(address), "renewed") for address in action.addresses)
+            yield from ((name(address), RENEWED) for address in action.addresses)
             for address in missing:  # perhaps renewed too late: taken anew, and given back at once
-                yield name(address), "held"
+                yield name(address), HELD
                 yield name(address), ""
         case ProgramIpvs():
             yield from map(_programmed, action.operations)

@@ -1,9 +1,9 @@
-"""Writes down every change of this machine's IPv4 addresses and IPVS table: onlooker.py FILE INTERVAL. Standard library
-only, and nothing of hafsm: it is the witness against it.
+"""Writes down every change of this machine's IPv4 addresses and IPVS table: onlooker.py FILE INTERVAL. Standard
+library only, and nothing of hafsm: it is the witness against it.
 
-Addresses come as rtnetlink tells them, the table is read from /proc/net/ip_vs every INTERVAL seconds. FILE belongs to the
-other side of a hostfs, which has each line as soon as it is written, whatever becomes of this machine a moment later.
-Times are nanoseconds of CLOCK_BOOTTIME, as in the journal. One JSON list a line:
+Addresses come as rtnetlink tells them, the table is read from /proc/net/ip_vs every INTERVAL seconds. FILE belongs to
+the other side of a hostfs, which has each line as soon as it is written, whatever becomes of this machine a moment
+later. Times are nanoseconds of CLOCK_BOOTTIME, as in the journal. One JSON list a line:
 
     ["began", at, boot_id, wall_ns, ["192.168.2.40/24", ...], table]     first line: what was there already
     ["held", since, at, "192.168.2.232/24", valid_s]                     added or renewed; valid_s null: for good
@@ -113,10 +113,7 @@ def main():
     def tell(*fields):
         os.write(out, json.dumps(fields).encode() + b"\n")
 
-    try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(90))  # above the daemon: it looks when it is time
-    except PermissionError:
-        pass
+    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(90))  # above the daemon: it looks when it is time
     route = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
     route.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
     route.bind((0, GROUP_IPV4_ADDRESSES))
