@@ -245,6 +245,8 @@ class Told:
 
     causes: list[Cause] = field(default_factory=list)
     lives: list[Life] = field(default_factory=list)
+    lost: int = 0
+    """Decisions that the log has and the journal has not."""
 
     def read(self, segments: Iterable[Path]) -> None:
         """All segments of a folder, oldest first."""
@@ -309,6 +311,7 @@ class Told:
         lived = [number for number, life in enumerate(self.lives) if life.boot == boot and 0 < life.first_at <= at]
         if lived and seq <= self.lives[lived[-1]].last_seq:
             return
+        self.lost += not late
         ended = self._next(lived[-1]) if lived else NEVER
         by = f"log: event {seq}, {reason[:60]}"
         self.causes.append(Cause(boot, began, ended, EVERYTHING, None, by, Why.LATE_DISK))

@@ -20,6 +20,6 @@ PATIENCE_MS = 10_000
 
 def test_whatever_is_cut_every_change_has_its_cause_and_every_journal_replays(lab: Lab, tmp_path: Path) -> None:
     """The campaign itself fails if a change by hand is not noticed."""
-    explained = play(lab, tmp_path / "out", seed=SEED, cuts=CUTS, limit_s=LIMIT_S, patience_ms=PATIENCE_MS)
+    explained = play(lab, tmp_path, seed=SEED, cuts=CUTS, limit_s=LIMIT_S, patience_ms=PATIENCE_MS)
     assert explained[Why.JOURNAL] > 50
     assert not explained[Why.LATE_DISK]
