@@ -219,8 +219,11 @@ class Flapping:
 class Campaign:
     """Call `run` once."""
 
-    def __init__(self, lab: Lab, out: Path, seed: int, patience_ms: int, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, lab: Lab, out: Path, *, seed: int, patience_ms: int, aimed: float, say: Callable[[str], None]
+    ) -> None:
         self.lab, self.seed, self.patience_ms, self._say = lab, seed, patience_ms, say
+        self._aimed = aimed
         self._chance = random.Random(seed)
         self.victims = [Victim(director, out / director.name) for director in lab.directors]
         self.cuts: Counter[str] = Counter()
@@ -269,7 +272,7 @@ class Campaign:
         victim = self._chance.choice(self.victims)
         kind = self._chance.choices(list(KINDS), list(KINDS.values()))[0]
         off_s = self._chance.choice(OFF_S)
-        aimed = self._chance.random() < AIMED
+        aimed = self._chance.random() < self._aimed
         for folder in self._left:
             self._judge(folder)
         self._left.clear()
@@ -369,6 +372,7 @@ def play(
     cuts: int,
     limit_s: float,
     patience_ms: int = PATIENCE_MS,
+    aimed: float = AIMED,
     say: Callable[[str], None] = print,
 ) -> Counter[Why]:
     """The whole campaign on a booted laboratory; returns what explained how many changes, of both directors.
@@ -376,7 +380,7 @@ def play(
     Raises Failed at the first promise that is broken.
     """
     say(f"seed {seed}, journal patience {patience_ms} ms")
-    campaign = Campaign(lab, out, seed, patience_ms, say)
+    campaign = Campaign(lab, out, seed=seed, patience_ms=patience_ms, aimed=aimed, say=say)
     verdicts = campaign.run(cuts, limit_s)
     campaign.by_command()
     explained: Counter[Why] = Counter()
@@ -384,10 +388,14 @@ def play(
     for (director, (verdict, seen, told)), expected in zip(verdicts.items(), ({*BY_HAND.values()}, set()), strict=True):
         why = ", ".join(f"{count} by {why.value}" for why, count in sorted(verdict.explained.items(), key=str))
         by_hand = {(change.thing, change.value) for change in verdict.unexplained} & expected
-        others = len(verdict.unexplained) - len(by_hand)
+        others = [
+            text
+            for change, text in zip(verdict.unexplained, verdict.text, strict=True)
+            if (change.thing, change.value) not in expected
+        ]
         say(
             f"{director}: {len(seen.changes)} changes seen in {len({c.boot for c in seen.clocks})} boots and"
-            f" {len(told.lives)} lives: {why}; {len(by_hand)} made by hand, {others} without a cause."
+            f" {len(told.lives)} lives: {why}; {len(by_hand)} made by hand, {len(others)} without a cause."
             f" {told.lost} decisions were lost before they were on disk"
         )
         explained += verdict.explained
@@ -395,8 +403,7 @@ def play(
             broken.append(f"{director}: made by hand, and not noticed: {sorted(expected - by_hand)}")
         if seen.deaf:
             broken.append(f"{director}: the onlooker missed changes {seen.deaf} times")
-        if others:
-            broken += verdict.text
+        broken += [f"{director}: {text}" for text in others]
     if broken:
         raise Failed("\n".join([f"seed {seed}: changes without a cause", *broken]))
     return explained
