@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, get_args
 
 import msgspec
@@ -97,15 +97,17 @@ def decode_action(kind: str, version: int, payload: str, identity: int) -> Actio
     return action
 
 
-def is_record_of(action: Action, identity: int, kind: str, version: int, payload: str) -> bool:
-    """Whether these columns are, to the letter, what `encode_action` and the action's id would be."""
-    separator = "" if payload == "{}" else ","
-    return (
-        f'{payload[:-1]}{separator}"id":{identity}}}'.encode() == _encode(action)
-        and payload[-1:] == "}"
-        and kind == _KINDS[type(action)]
-        and version == _VERSIONS.get(kind, 1)
-    )
+def are_records_of(actions: Sequence[Action], records: Sequence[tuple[int, int, str, int, str]]) -> bool:
+    """Whether the records (id, cause, kind, version, payload) are, to the letter, what these actions are written as."""
+    if len(actions) != len(records):
+        return False
+    for action, (identity, _, kind, version, payload) in zip(actions, records, strict=True):
+        if kind != _KINDS[type(action)] or version != _VERSIONS.get(kind, 1) or payload[-1:] != "}":
+            return False
+        written = f'{payload[:-1]},"id":{identity}}}' if payload != "{}" else f'{{"id":{identity}}}'
+        if written.encode() != _encode(action):
+            return False
+    return True
 
 
 def _without_last(encoded: bytes) -> str:

@@ -31,9 +31,9 @@ from journal.errors import SQLITE_ERRORS, ChainBroken, Unreadable
 from journal.records import ActionRecord, Decision, Entry, EventRecord, GapRecord, RunRecord, SnapshotRecord
 from journal.tables import NULLABLE, TABLES
 
-PAGE_EVENTS = 1024
-"""Enough that the cost of a page's queries vanishes, little enough that a page stays below a megabyte or so and, with
-it, in the processor's cache."""
+PAGE_EVENTS = 256
+"""Enough that the cost of a page's queries vanishes, little enough that what is made of a page is still in the
+processor's cache when it is used: replay takes 6 % longer with 1024."""
 
 _ALTERED = "does not match its chain: altered, or a record before it is missing"
 _LAST_LINK = 2**63 - 1

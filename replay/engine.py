@@ -121,7 +121,7 @@ class _Replay:
         """None: not known before the next snapshot."""
         last_state: State | None = None
         difference: Difference | None = None
-        decode = codec.decode_event
+        decode, are_records_of = codec.decode_event, codec.are_records_of
         for entry in self._journal.entries(verify=True):
             if len(entry) == 2:
                 record, actions = entry
@@ -141,7 +141,7 @@ class _Replay:
                     difference = _crashed(event, error)
                     state = None
                 else:
-                    if reason != event[8] or ((actions or computed) and not _same(actions, computed)):
+                    if reason != event[8] or ((actions or computed) and not are_records_of(computed, actions)):
                         difference = _decided(event, actions, reason, computed)
                     if difference is None:
                         state = last_state = after
@@ -225,16 +225,6 @@ def restore(path: Path, snapshot: SnapshotRecord) -> State:
 
 def _difference(event: EventRecord, fields: list[FieldDifference]) -> Difference:
     return Difference(event.seq, event.kind, event.payload, tuple(fields))
-
-
-def _same(recorded: tuple[ActionRecord, ...], actions: tuple[Action, ...]) -> bool:
-    """Whether the records are, to the letter, what these actions would be written as."""
-    if len(recorded) != len(actions):
-        return False
-    for (identity, _, kind, version, payload), action in zip(recorded, actions, strict=True):
-        if not codec.is_record_of(action, identity, kind, version, payload):
-            return False
-    return True
 
 
 def _compare(
