@@ -101,7 +101,7 @@ class Store:
             self.folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
             self._take_lock()
             for unfinished in self.folder.glob("journal-*" + pack.UNFINISHED_SUFFIX):
-                unfinished.unlink()
+                unfinished.unlink(missing_ok=True)  # a packer of the last life may be at its end just now
             self._tell_torn()
             self.reopen()
             self._seal_leftovers()

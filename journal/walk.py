@@ -43,6 +43,7 @@ _WRONG_TYPES = (TypeError, AttributeError, ValueError, struct.error)
 """What comes of a cell that is NULL, text or a number where it must not be. STRICT tables refuse to store that; a
 flipped bit in the file does not ask them."""
 
+_CAUSE, _ACTION_PLACE, _EVENT_PLACE = itemgetter(1), itemgetter(5), itemgetter(9)
 _LAST, _EVENT_COLUMNS, _ACTION_COLUMNS = itemgetter(-1), itemgetter(slice(9)), itemgetter(slice(5))
 _make: Callable[[type[Any], Row], Any] = tuple.__new__
 """A named tuple of a row that is known to have as many cells."""
@@ -276,15 +277,17 @@ class _Cursor:
             return None
 
     def _verified(self, events: list[Row], actions: list[Row]) -> list[Decision] | None:
-        places = [row[9] for row in events]
+        places = list(map(_EVENT_PLACE, events))
         chains, caused_chains = list(map(_LAST, events)), list(map(_LAST, actions))
         end = self.link + len(events) + len(actions)
         records = list(map(_make, repeat(EventRecord), map(_EVENT_COLUMNS, events)))
         caused_records = tuple(map(_make, repeat(ActionRecord), map(_ACTION_COLUMNS, actions)))
         decisions: list[Decision] = list(zip(records, repeat(())))
         # The chain before each row: of the event before, or of that one's last action.
-        before = [self.chain, *chains[:-1]]
+        before = [self.chain, *chains]
         before_caused: list[bytes] = []
+        caused_places: list[int] = []
+        causes: list[int] = []
         first = 0
         if places[0] != self.link + 1:
             return None
@@ -294,17 +297,18 @@ class _Cursor:
             if distance < 1:
                 return None
             last = first + distance - 1
-            event, caused = records[index], caused_records[first:last]
-            if [row[5] for row in actions[first:last]] != list(range(places[index] + 1, places[index] + distance)):
-                return None
-            for action in caused:
-                if action[1] != event[0]:
-                    return None
-            decisions[index] = event, caused
-            before_caused += (chains[index], *caused_chains[first : last - 1])
-            if index + 1 < len(before):
-                before[index + 1] = caused_chains[last - 1]
+            event = records[index]
+            decisions[index] = event, caused_records[first:last]
+            before_caused.append(chains[index])
+            if distance > 2:
+                before_caused += caused_chains[first : last - 1]
+            caused_places += range(places[index] + 1, places[index] + distance)
+            causes += repeat(event[0], distance - 1)
+            before[index + 1] = caused_chains[last - 1]
             first = last
+        if list(map(_ACTION_PLACE, actions)) != caused_places or list(map(_CAUSE, actions)) != causes:
+            return None
+        del before[-1]
         if event_chains(before, events) != chains or action_chains(before_caused, actions) != caused_chains:
             return None
         self.link, self.chain = end, caused_chains[-1] if distance > 1 else chains[-1]

@@ -70,7 +70,7 @@ def heartbeat(turn: Turn, event: HeartbeatReceived) -> bool:
     peer = turn.peer
     if event.generation < peer.generation:
         return False
-    links = _heard_on(turn, event.link)
+    links = _heard_on(turn, peer, event.link)
     renewed = False
     if event.generation > peer.generation:
         turn.change_peer(links=links)
@@ -179,16 +179,16 @@ def remind(turn: Turn) -> None:
         ask_what_it_holds(turn, pause)
 
 
-def _heard_on(turn: Turn, link: int) -> tuple[LinkView, ...]:
+def _heard_on(turn: Turn, peer: Peer, link: int) -> tuple[LinkView, ...]:
     """The links after a copy came on this one: every authentic copy shows that its link works."""
-    peer = turn.peer
     links = peer.links
     if link >= len(links):
         return links
     view = links[link]
     if not view.up and view.heard_at:
         turn.say(f"link {turn.state.settings.links[link]} to {peer.name} works again")
-    return (*links[:link], LinkView(heard_at=turn.state.now, up=True), *links[link + 1 :])
+    heard = LinkView(heard_at=turn.state.now, up=True)
+    return (*links[:link], heard, *links[link + 1 :]) if len(links) > 1 else (heard,)
 
 
 class News(Enum):
@@ -208,7 +208,7 @@ def message(turn: Turn, event: MessageReceived) -> News:
     healed = peer.state is NodeState.DEAD
     if healed and event.sequence <= peer.sequence:
         return News.STALE
-    links = _heard_on(turn, event.link)
+    links = _heard_on(turn, peer, event.link)
     if healed:
         turn.change_peer(links=links)
         _healed(turn)
@@ -245,8 +245,9 @@ def _accept_sequence(turn: Turn, sequence: int, links: tuple[LinkView, ...], **n
         else:
             missing = (*missing, *range(last + 1, sequence))
             ask_again_at = ask_again_at if peer.missing else turn.state.now + ASK_AGAIN_NS
-    turn.state.peer = replace(peer, sequence=sequence, missing=missing, ask_again_at=ask_again_at, links=links, **news)
-    _acknowledge(turn, in_order(peer) if last else sequence - 1)
+    after = replace(peer, sequence=sequence, missing=missing, ask_again_at=ask_again_at, links=links, **news)
+    turn.state.peer = after
+    _acknowledge(turn, after, in_order(peer) if last else sequence - 1)
     return True
 
 
@@ -257,21 +258,20 @@ def in_order(peer: Peer) -> int:
 
 def _found(turn: Turn, sequence: int) -> None:
     """A missing message came, or never will."""
-    peer = turn.peer
-    turn.change_peer(missing=tuple(s for s in peer.missing if s != sequence))
-    _acknowledge(turn, in_order(peer))
+    before = in_order(turn.peer)
+    _acknowledge(turn, turn.change_peer(missing=tuple(s for s in turn.peer.missing if s != sequence)), before)
 
 
-def _acknowledge(turn: Turn, before: int) -> None:
+def _acknowledge(turn: Turn, peer: Peer, before: int) -> None:
     """Confirm what is in order whenever it passes a tenth message.
 
     Not only when that very message comes in order: on a link that loses messages that is rare, and heartbeat stops all
     its clients when 250 messages are not confirmed.
     """
-    reached = in_order(turn.peer)
+    reached = in_order(peer)
     reached -= reached % ACKNOWLEDGE_EVERY
     if reached > before:
-        turn.send("NS_ackmsg", (("ackseq", f"{reached:x}"),), dest=turn.peer.name)
+        turn.send("NS_ackmsg", (("ackseq", f"{reached:x}"),), dest=peer.name)
 
 
 def ask_for_missing(turn: Turn) -> None:
@@ -323,11 +323,8 @@ def silence_deadline(state: State) -> int:
 
 
 def silence(turn: Turn) -> str:
-    """Declare the peer dead when its time is over; the sentence, or empty."""
+    """Declare the peer dead, whose time is over; the sentence."""
     state = turn.state
-    deadline = silence_deadline(state)
-    if not deadline or state.now < deadline:
-        return ""
     peer = turn.peer
     links = " or ".join(state.settings.links)
     if peer.heard_at:

@@ -329,9 +329,8 @@ def _pass_time(turn: Turn) -> None:
 def _pass_time_of_peer(turn: Turn) -> None:
     state = turn.state
     now = state.now
-    sentence = membership.silence(turn)
-    if sentence:
-        handover.peer_died(turn, sentence, released=False)
+    if 0 < membership.silence_deadline(state) <= now:
+        handover.peer_died(turn, membership.silence(turn), released=False)
     if turn.peer.missing and now >= turn.peer.ask_again_at:
         membership.ask_for_missing(turn)
     membership.watch_links(turn)

@@ -190,3 +190,26 @@ def test_a_segment_that_changes_its_form_during_a_listing_is_not_missed(
 
     monkeypatch.setattr(Path, "iterdir", torn)
     assert [first_seq_of(path) for path in segments(tmp_path)] == [1, 50]
+
+
+def test_a_packer_of_the_last_life_that_ends_while_the_next_one_begins_costs_no_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its unfinished file was there when the folder was listed, and has its name a moment later."""
+    folder = tmp_path / "j"
+    write_journal(folder, parts=2)
+    (folder / "journal-000000000001.db.77.gz.tmp").touch()
+    whole = Path.glob
+
+    def listing(place: Path, pattern: str) -> Iterator[Path]:
+        for path in whole(place, pattern):
+            if path.name.endswith(pack.UNFINISHED_SUFFIX):
+                path.unlink()
+            yield path
+
+    monkeypatch.setattr(Path, "glob", listing)
+    with Watched(folder) as watched:
+        watched.start()
+        watched.append(5)
+        watched.wait_durable()
+    assert latest(folder).last_seq == 25
