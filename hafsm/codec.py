@@ -81,11 +81,11 @@ def decode_event(kind: str, version: int, payload: str, at: int) -> Event:
     """Raises `UnknownRecord`."""
     event: Event
     decode = _EVENT_DECODERS.get(kind)
-    if decode is None or version != _VERSIONS.get(kind, 1) or payload == "{}":
+    if decode is None or version != _VERSIONS.get(kind, 1):
         event = _decode(_EVENTS, kind, version, payload, "at", at)
         return event
     try:
-        event = decode(f'{payload[:-1]},"at":{at}}}')
+        event = decode(f'{payload[:-1]},"at":{at}}}' if payload != "{}" else f'{{"at":{at}}}')
     except _DAMAGED as error:
         raise UnknownRecord(f"{kind}: {error}") from error
     return event

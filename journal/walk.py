@@ -222,22 +222,24 @@ class _Cursor:
         self.finished = len(events) < PAGE_EVENTS
         if events and events[-1][0] <= self.seq:
             raise Unreadable(self.path, f"is damaged: its events go in a circle after event {self.seq}")
-        if self.finished and self.last_seq is None:
-            action_to = link_to = _LAST_LINK
-        else:
-            link_to = events[-1][9] if events else 0
+        whole = self.finished and self.last_seq is None
+        action_to = _LAST_LINK
+        if not whole:
             bound = self.connection.execute(
                 "SELECT id FROM action WHERE cause <= ? ORDER BY cause DESC, id DESC LIMIT 1",
                 (events[-1][0] if events else 0,),
             ).fetchone()
             action_to = bound[0] if bound else 0
         actions = self._rows("action", "id > ? AND id <= ? ORDER BY id", self.action_id, action_to)
-        rare = [
-            (row[0], table, row)
-            for table in _RARE_TABLES
-            for row in self._rows(table, "link > ? AND link <= ? ORDER BY link", self.rare_link, link_to)
-        ]
-        rare.sort(key=itemgetter(0))
+        link_to = _LAST_LINK if whole else max(row[-2] for row in (*events[-1:], *actions[-1:], (0, 0)))
+        rare: list[tuple[int, str, Row]] = []
+        if link_to - self.rare_link != len(events) + len(actions):  # else these are all the rows up to there
+            rare = [
+                (row[0], table, row)
+                for table in _RARE_TABLES
+                for row in self._rows(table, "link > ? AND link <= ? ORDER BY link", self.rare_link, link_to)
+            ]
+            rare.sort(key=itemgetter(0))
         self.rare_link = max(self.rare_link, link_to)
         if events:
             self.seq = events[-1][0]
