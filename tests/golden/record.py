@@ -28,11 +28,13 @@ from tests.unit_journal.journal_support import tamper
 from tests.unit_replay.recording import Change, record
 
 FOLDER = Path(__file__).parent
+LEASE_NS = 28 * SECOND
+"""What `hafsm.config.build.lease_ns` makes of the scenario's deadtime of 30 s."""
 
 
 def quiet_hour_with_one_flapping_real_server() -> Machine:
     """A real server fails and recovers; nobody else moves."""
-    pair = Pair().start()
+    pair = Pair(lease_ns=LEASE_NS).start()
     for number in range(30):
         pair.a.report_checks(a31=number % 10 < 7, a41=True)
         pair.run(2 * SECOND)
@@ -41,7 +43,7 @@ def quiet_hour_with_one_flapping_real_server() -> Machine:
 
 def power_cut_of_the_active_seen_by_the_survivor() -> Machine:
     """The active director vanishes; the standby waits out deadtime and takes over."""
-    pair = Pair().start()
+    pair = Pair(lease_ns=LEASE_NS).start()
     pair.run(5 * SECOND)
     pair.a.power_cut()
     pair.run(45 * SECOND)
@@ -50,7 +52,7 @@ def power_cut_of_the_active_seen_by_the_survivor() -> Machine:
 
 def power_cut_and_failback_seen_by_the_victim() -> Machine:
     """Two lives of the one that vanished: its groups come home."""
-    pair = Pair().start()
+    pair = Pair(lease_ns=LEASE_NS).start()
     pair.run(5 * SECOND)
     pair.a.power_cut()
     pair.run(45 * SECOND)
@@ -62,7 +64,7 @@ def power_cut_and_failback_seen_by_the_victim() -> Machine:
 
 def graceful_stop_and_takeover() -> Machine:
     """SIGTERM: everything is given up first, and the other takes it at once."""
-    pair = Pair().start()
+    pair = Pair(lease_ns=LEASE_NS).start()
     pair.a.report_checks(a31=True, a41=True)
     pair.run(5 * SECOND)
     pair.a.fold(ev.StopRequested(at=pair.now, by="SIGTERM"))
@@ -73,7 +75,7 @@ def graceful_stop_and_takeover() -> Machine:
 
 def standby_by_an_operator_and_back() -> Machine:
     """hb_standby, then hb_takeover."""
-    pair = Pair().start()
+    pair = Pair(lease_ns=LEASE_NS).start()
     pair.run(5 * SECOND)
     pair.a.fold(ev.StandbyRequested(at=pair.now, hold="all", by="alice"))
     pair.run(20 * SECOND)

@@ -14,6 +14,7 @@ from hafsm.cli.main import main
 from hafsm.cli.redacting import redact_addresses
 from journal.export import export
 from journal.reader import Journal
+from replay.check import check
 from replay.engine import replay
 from tests.golden.record import FAILING, FOLDER, INCIDENTS, make
 
@@ -30,6 +31,7 @@ def test_it_is_decided_again(name: str) -> None:
     result = replay(FOLDER / f"{name}.db")
     assert result.identical, result.difference
     assert result.events > 30 and result.actions > 20
+    assert list(check(FOLDER / f"{name}.db")) == [], "and every invariant held"
 
 
 @pytest.mark.parametrize("name", sorted(FAILING))
