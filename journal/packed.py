@@ -32,7 +32,7 @@ def is_packed(path: Path) -> bool:
         return False
 
 
-def unpacked(path: Path) -> bytes:
+def unpacked(path: Path) -> bytearray:
     """The segment in a packed file, checked against gzip's checksum and its own header.
 
     Raises:
@@ -47,7 +47,7 @@ def unpacked(path: Path) -> bytes:
         raise Unreadable(path, f"cannot be unpacked ({error})") from None
 
 
-def _unpack(path: Path, file: BinaryIO) -> bytes:
+def _unpack(path: Path, file: BinaryIO) -> bytearray:
     stream = zlib.decompressobj(_GZIP)
     data = bytearray()
     limit = HEADER_BYTES
@@ -69,4 +69,4 @@ def _unpack(path: Path, file: BinaryIO) -> bytes:
         raise Unreadable(path, "has something behind its end")
     # A file whose log was emptied but that nobody could seal says "with a log"; there is none in memory.
     data[18] = data[19] = 1
-    return bytes(data)
+    return data
