@@ -97,14 +97,15 @@ def decode_action(kind: str, version: int, payload: str, identity: int) -> Actio
     return action
 
 
-def are_records_of(actions: Sequence[Action], records: Sequence[tuple[int, int, str, int, str]]) -> bool:
-    """Whether the records (id, cause, kind, version, payload) are, to the letter, what these actions are written as."""
-    if len(actions) != len(records):
+def are_records_of(actions: Sequence[Action], rows: Sequence[tuple[Any, ...]]) -> bool:
+    """Whether the rows (id, cause, kind, version, payload …) are, to the letter, what these actions are written as."""
+    if len(actions) != len(rows):
         return False
-    for action, (identity, _, kind, version, payload) in zip(actions, records, strict=True):
-        if kind != _KINDS[type(action)] or version != _VERSIONS.get(kind, 1) or payload[-1:] != "}":
+    for action, row in zip(actions, rows, strict=True):
+        kind, payload = row[2], row[4]
+        if kind != _KINDS[type(action)] or row[3] != _VERSIONS.get(kind, 1) or payload[-1:] != "}":
             return False
-        written = f'{payload[:-1]},"id":{identity}}}' if payload != "{}" else f'{{"id":{identity}}}'
+        written = f'{payload[:-1]},"id":{row[0]}}}' if payload != "{}" else f'{{"id":{row[0]}}}'
         if written.encode() != _encode(action):
             return False
     return True

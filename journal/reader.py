@@ -113,15 +113,16 @@ class Journal:
         """
         return walk_decisions(self._connection, self.path, first_seq=first, last_seq=last, verify=verify)
 
-    def entries(self, *, verify: bool = True) -> Iterator[Entry]:
+    def entries(self, *, verify: bool = True, raw: bool = False) -> Iterator[Entry]:
         """Everything in the order of writing: runs, snapshots and gaps between the decisions.
 
-        A run whose number came before is the same life going on in the next segment.
+        With `raw`, events and actions may be plain tuples that begin with the columns of their records. A run whose
+        number came before is the same life going on in the next segment.
 
         Raises:
             ChainBroken: with `verify`, at the first row that does not fit.
         """
-        return walk(self._connection, self.path, verify=verify)
+        return walk(self._connection, self.path, verify=verify, raw=raw)
 
     def verify(self) -> Counts:
         """Check the whole chain.

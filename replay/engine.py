@@ -13,7 +13,7 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hafsm import codec
 from hafsm.core.actions import Action
@@ -116,21 +116,21 @@ class _Replay:
     def run(self, until: Callable[[EventRecord], bool] | None, progress: Callable[[int], None] | None) -> Result:
         # Local names and few calls: this loop runs for every event of a journal.
         first = events = decided = skipped = lost = 0
-        event: EventRecord | None = None
+        event: tuple[Any, ...] | None = None
         state: State | None = None
         """None: not known before the next snapshot."""
         last_state: State | None = None
         difference: Difference | None = None
         decode, are_records_of = codec.decode_event, codec.are_records_of
-        for entry in self._journal.entries(verify=True):
+        for entry in self._journal.entries(verify=True, raw=True):
             if len(entry) == 2:
-                record, actions = entry
-                if until is not None and until(record):
+                row, actions = entry
+                if until is not None and until(_record(row)):
                     break
                 if state is None:
                     skipped += 1
                     continue
-                event = record
+                event = row
                 events += 1
                 if events == 1:
                     first = event[0]
@@ -138,11 +138,12 @@ class _Replay:
                 try:
                     after, computed, reason = step(state, value)
                 except Exception as error:
-                    difference = _crashed(event, error)
+                    difference = _crashed(_record(event), error)
                     state = None
                 else:
                     if reason != event[8] or ((actions or computed) and not are_records_of(computed, actions)):
-                        difference = _decided(event, actions, reason, computed)
+                        recorded = tuple(ActionRecord._make(action[:5]) for action in actions)
+                        difference = _decided(_record(event), recorded, reason, computed)
                     if difference is None:
                         state = last_state = after
                         decided += len(actions)
@@ -171,7 +172,7 @@ class _Replay:
         return Result(
             path=self._path,
             first=first,
-            last=0 if event is None else event.seq,
+            last=0 if event is None else event[0],
             events=events,
             actions=decided,
             runs=self._runs,
@@ -180,7 +181,7 @@ class _Replay:
             lost=lost,
             difference=difference,
             state=last_state,
-            wall_ns=0 if event is None else event.at_wall_ns,
+            wall_ns=0 if event is None else event[2],
             reasons=tuple(self._reasons),
         )
 
@@ -198,6 +199,10 @@ class _Replay:
             return None
         fields = tuple(_json_differences("state", snapshot.state, codec.encode_state(state)))
         return Difference(snapshot.seq, "snapshot", "", fields)
+
+
+def _record(row: tuple[Any, ...]) -> EventRecord:
+    return EventRecord._make(row[:9])
 
 
 def _crashed(event: EventRecord, error: Exception) -> Difference | None:

@@ -281,18 +281,13 @@ def pass_deadlines(turn: Turn) -> None:
     """Actions that never ended count as timed out; pauses that are over are looked at."""
     now = turn.state.now
     for index, group in enumerate(turn.state.groups):
-        due = next_deadline(group)
+        due = group.deadline or group.retry_at
         if not due or now < due:
             continue
         if group.action:
             _ended(turn, index, Outcome.TIMED_OUT, "no result came")
         else:
             turn.moved = True
-
-
-def next_deadline(group: GroupView) -> int:
-    """0: none."""
-    return group.deadline or group.retry_at
 
 
 def _ended(turn: Turn, index: int, outcome: Outcome, detail: str) -> None:
