@@ -11,7 +11,7 @@ from hafsm.core import alerts, groups, standby
 from hafsm.core.actions import Exit, RemoveAddress
 from hafsm.core.events import MessageReceived
 from hafsm.core.machines import HANDOVER, NODE, PHASE, GroupState, Handover, NodeState, Phase
-from hafsm.core.membership import answer_nodes, fence, needs_fencing, send_status
+from hafsm.core.membership import answer_nodes, fence, needs_fencing, owes_report, send_status
 from hafsm.core.settings import SECOND, AutoFailback
 from hafsm.core.state import (
     Holding,
@@ -28,8 +28,8 @@ from hafsm.core.turn import Turn, seconds
 NODES_AGAIN_NS = SECOND
 """heartbeat repeats `reqnodes` every second."""
 ANSWER_LIMIT_NS = 10 * SECOND
-"""heartbeat's timer for a stable answer when joining. Beside a hafsm that lives it is deadtime if that is longer: that
-one answers each question, and a network that loses many answers is no reason to hold a VIP twice."""
+"""heartbeat's timer for a stable answer when joining. Beside a living hafsm that has not said at all what it holds it
+is deadtime if that is longer: a network that loses many answers is no reason to hold a VIP twice."""
 FAILBACK_AGAIN_NS = SECOND
 FAILED_HOLD_NS = 300 * SECOND
 """A group that would not start is offered to the peer at most this often, so that it does not bounce."""
@@ -123,8 +123,8 @@ def join_deadline(state: State) -> int:
     """When a join ends without an answer; 0: not joining, or waiting for the peer to be fenced."""
     if state.phase not in (Phase.STARTING, Phase.RECEIVED) or state.fence_action or state.fence_deadline:
         return 0
-    asks_again = state.peer is not None and state.peer.behaviour > 0
-    return state.joined_at + (max(ANSWER_LIMIT_NS, state.settings.deadtime_ns) if asks_again else ANSWER_LIMIT_NS)
+    unknown = state.peer is not None and owes_report(state.peer)
+    return state.joined_at + (max(ANSWER_LIMIT_NS, state.settings.deadtime_ns) if unknown else ANSWER_LIMIT_NS)
 
 
 # ---- messages

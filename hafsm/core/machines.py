@@ -101,7 +101,7 @@ PHASE: Table[Phase] = Table(
             _JOINING,
             "answer_overdue",
             _P.STABLE,
-            "no stable answer for 10 s, of a living hafsm for deadtime: take the local set unless the peer holds it",
+            "no stable answer for 10 s, nor any of a hafsm for deadtime: take the local set unless the peer holds it",
         ),
         *rows((_P.WAITING, _P.STABLE, *_ENDING), "answer_overdue", None, "nothing was asked"),
         *rows((_P.WAITING, *_JOINING, _P.STABLE), "stop", _P.LEAVING, "an operator or the system ends the daemon"),

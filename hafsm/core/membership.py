@@ -157,6 +157,11 @@ def ask_what_it_holds(turn: Turn, again_ns: int = REMIND_NS) -> None:
     turn.state.remind_at = turn.state.now + again_ns
 
 
+def owes_report(peer: Peer) -> bool:
+    """A hafsm that has not said in this life what it holds; it does whenever it is asked."""
+    return peer.behaviour > 0 and not peer.report_sequence
+
+
 def remind(turn: Turn) -> None:
     """A living peer that has not called itself stable for long is asked again: a report must not be lost for ever.
 
@@ -168,7 +173,7 @@ def remind(turn: Turn) -> None:
     if peer is not None and peer.state is not NodeState.DEAD and not peer.stable and not peer.farewell:
         if state.phase is Phase.STABLE and state.handover is Handover.IDLE:
             pause = REMIND_NS
-        elif state.phase in (Phase.STARTING, Phase.RECEIVED) and peer.behaviour:
+        elif state.phase in (Phase.STARTING, Phase.RECEIVED) and owes_report(peer):
             pause = REMIND_JOINING_NS
     if not pause:
         state.remind_at = 0

@@ -191,6 +191,15 @@ def test_a_join_without_an_answer_ends(phase: Phase, lend: bool, waits_s: int) -
     assert (asked in (28, 29, 30)) if lend else (asked == 0)
 
 
+def test_a_hafsm_that_says_what_it_holds_and_goes_on_starting_is_waited_for_ten_seconds() -> None:
+    pair, machine = joining(Phase.RECEIVED)
+    hears(machine, "resource", hold="local", full=True, stable=False)
+    before = said(machine).count("starting")
+    took = pair.until(lambda: machine.state.phase is Phase.STABLE, limit=11 * SECOND)
+    assert took > 9 * SECOND and said(machine).count("starting") == before
+    assert any("no stable answer for 10.0 s" in reason for reason in machine.reasons)
+
+
 def test_one_answer_in_thirty_seconds_is_enough() -> None:
     """A director that joins a network which loses nearly all reports does not hold the VIP beside its owner."""
     pair = Pair().start()
