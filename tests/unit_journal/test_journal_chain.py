@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -113,6 +115,49 @@ def test_pages_of_events_and_actions_are_checked_at_once(tmp_path: Path, monkeyp
     with Journal(segments(tmp_path / "j")[0]) as journal:
         assert journal.verify().events == 3 * PAGE_EVENTS
     assert len(slow) == 2, "the page with the first row, and the empty one at the end"
+
+
+@pytest.mark.parametrize("wrong", [-1, 1])
+def test_an_action_that_stands_behind_another_event_than_its_cause_is_refused(tmp_path: Path, wrong: int) -> None:
+    """In a page that is checked at once, and although every chain value is right."""
+    last, odd = 2 * PAGE_EVENTS + 3, 2 * PAGE_EVENTS - 1
+    with Watched(tmp_path / "j") as watched:
+        watched.start()
+        watched.append(last, actions=1)
+        watched.wait_durable()
+    (path,) = segments(tmp_path / "j")
+    with Journal(path) as journal:
+        assert journal.verify().actions == last
+        (_, (action,)), *later = journal.scan(odd)
+    chain, link = place_of(path, "SELECT chain, link FROM event WHERE seq = ?", odd)
+    moved = action._replace(cause=odd + wrong)
+    for record in (moved, *(record for event, actions in later for record in (event, *actions))):
+        link += 1
+        if isinstance(record, ActionRecord):
+            chain = action_chain(chain, link, record)
+            tamper(path, "UPDATE action SET cause = ?, chain = ? WHERE id = ?", record.cause, chain, record.id)
+        else:
+            chain = event_chain(chain, link, record)
+            tamper(path, "UPDATE event SET chain = ? WHERE seq = ?", chain, record.seq)
+    with Journal(path) as journal, pytest.raises(ChainBroken):
+        journal.verify()
+
+
+def place_of(path: Path, sql: str, *values: object) -> tuple[bytes, int]:
+    with closing(sqlite3.connect(path)) as connection:
+        found: tuple[bytes, int] = connection.execute(sql, values).fetchone()
+    return found
+
+
+def test_raw_entries_begin_with_the_columns_of_their_records(tmp_path: Path) -> None:
+    write_journal(tmp_path / "j", 3 * PAGE_EVENTS)
+    with Journal(segments(tmp_path / "j")[0]) as journal:
+        raw = [entry for entry in journal.entries(raw=True) if len(entry) == 2]
+        assert any(type(event) is tuple for event, _ in raw) and any(actions for _, actions in raw)
+        cut = [
+            (EventRecord._make(event[:9]), tuple(ActionRecord._make(a[:5]) for a in actions)) for event, actions in raw
+        ]
+        assert cut == list(journal.scan())
 
 
 @pytest.fixture(scope="module")
