@@ -6,17 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.unit_replay.incidents import ALL, Incident, save
+from tests.unit_replay.incidents import Incident, recorder
 
 
 @pytest.fixture(scope="session")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Incident]:
     """`recorded("power_cut")`: both journals, not to be changed."""
-    kept: dict[str, Incident] = {}
-
-    def get(name: str) -> Incident:
-        if name not in kept:
-            kept[name] = save(ALL[name](), tmp_path_factory.mktemp(name))
-        return kept[name]
-
-    return get
+    return recorder(tmp_path_factory.mktemp)

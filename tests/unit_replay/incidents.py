@@ -293,3 +293,15 @@ ALL: dict[str, Callable[[], Pair]] = {
 
 def machine_of(incident: Incident, name: str) -> Machine:
     return incident.pair.a if incident.pair.a.name == name else incident.pair.b
+
+
+def recorder(folder: Callable[[str], Path]) -> Callable[[str], Incident]:
+    """Records each of `ALL` once, when it is asked for first, into a folder of that name."""
+    kept: dict[str, Incident] = {}
+
+    def get(name: str) -> Incident:
+        if name not in kept:
+            kept[name] = save(ALL[name](), folder(name))
+        return kept[name]
+
+    return get

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from replay.report import Report, make
-from tests.unit_replay.incidents import ALL, Incident, save
+from tests.unit_replay.incidents import Incident, recorder
 from tests.unit_report import hostile
 
 CANNOT_RUN = "the report cannot be tested in a browser: it needs Debian's chromium"
@@ -29,14 +29,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 @pytest.fixture(scope="session")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
     """`recorded("power_cut")`: both journals, not to be changed."""
-    kept: dict[str, Incident] = {}
-
-    def get(name: str) -> Incident:
-        if name not in kept:
-            kept[name] = save(ALL[name](), tmp_path_factory.mktemp(name))
-        return kept[name]
-
-    return get
+    return recorder(tmp_path_factory.mktemp)
 
 
 @pytest.fixture(scope="session")
